@@ -1,0 +1,69 @@
+"""What the product knows of the bus: the `Bus` protocol and the events that it yields.
+
+What this layer does NOT do: it promises no delivery. A message may be lost, repeated or reordered
+on its way; who consumes must be able to catch up from the source, and is told when to do so:
+
+- `Connected`: the subscriptions are in place *now*. Publishers announce again, followers catch up.
+  Retained messages of the new connection come after it, never before it.
+- `Disconnected`: nothing comes any more; what is believed of others goes stale.
+- `Resync`: the connection holds, but this consumer was too slow and its backlog of changes was
+  dropped. Followers catch up as after `Connected`. What is retained (announcements and status) was
+  not dropped, only thinned out to the latest of each topic.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias, runtime_checkable
+
+from bus.messages import Changes, Message, RootAnnouncement, ServiceStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A broker was joined, all subscriptions are in place."""
+
+    url: str
+    birth: int
+    """Number of this connection; the will left with the broker carries it too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The connection was lost; the client is trying to get it back."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resync:
+    """Changes were dropped, because the consumer did not take them in time."""
+
+    dropped: int
+
+
+Event: TypeAlias = Connected | Disconnected | Resync | RootAnnouncement | Changes | ServiceStatus
+
+
+@runtime_checkable
+class Bus(Protocol):
+    """A member's end of the bus."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether a broker is joined and all subscriptions are in place."""
+
+    @property
+    def birth(self) -> int:
+        """Number of the present, or else of the latest, connection."""
+
+    async def publish(self, message: Message) -> None:
+        """Return once the broker has the message; BusUnavailableError if it may not have it."""
+
+    async def subscribe(self, *filters: str) -> None:
+        """Ask for what is published on `filters`, in this connection and all that follow it."""
+
+    async def unsubscribe(self, *filters: str) -> None:
+        """Take back `subscribe`."""
+
+    def messages(self) -> AsyncIterator[Event]:
+        """Everything that arrives, for one consumer; ends when the bus is left."""
