@@ -1,0 +1,65 @@
+"""Where the message bus is: what the settings say, or else what the broker answers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+import httpx
+from pydantic import ValidationError
+
+from caterva2.models import BusInfo
+from caterva2.settings import BusSettings
+
+logger = logging.getLogger(__name__)
+_TIMEOUT = 5.0
+
+
+def bus_urls(broker: str, bus: BusSettings) -> Callable[[], Awaitable[Sequence[str]]]:
+    """Make the function that a bus client asks, before each attempt to connect, where to try.
+
+    Args:
+        broker: the base of the broker's URLs; "" is no broker.
+        bus: the settings of the bus; a `url` there is the answer.
+
+    Returns:
+        A function that answers with URLs, best first; with none while the broker cannot be asked.
+    """
+
+    async def fixed() -> Sequence[str]:
+        return (bus.url,) if bus.url else ()
+
+    return fixed if bus.url or not broker else _Locator(broker, bus.prefix)
+
+
+class _Locator:
+    """Asks the broker, and logs only when its answer changes: it is asked again and again while it is away."""
+
+    def __init__(self, broker: str, prefix: str) -> None:
+        self._broker = broker
+        self._prefix = prefix
+        self._complaint = ""
+
+    async def __call__(self) -> Sequence[str]:
+        try:
+            info = await self._ask()
+        except (httpx.HTTPError, httpx.InvalidURL, ValidationError) as error:
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            self._complain(f"broker {self._broker} does not tell where the bus is, trying on: {reason}")
+            return ()
+        if info.prefix != self._prefix:
+            self._complain(f"the broker's topics start with {info.prefix!r}: set [bus] prefix to the same")
+            return ()
+        self._complaint = ""
+        return info.urls
+
+    async def _ask(self) -> BusInfo:
+        # A client for each question: they are rare, and an idle connection would only go stale.
+        async with httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False) as client:
+            answer = await client.get(f"{self._broker}/api/bus")
+            return BusInfo.model_validate_json(answer.raise_for_status().content)
+
+    def _complain(self, complaint: str) -> None:
+        if complaint != self._complaint:
+            logger.warning("%s", complaint)
+        self._complaint = complaint
