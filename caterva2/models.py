@@ -1,0 +1,164 @@
+"""What travels between the daemons and to their clients as JSON; unknown fields are ignored everywhere.
+
+The forms of `RootInfo`, `ArrayInfo` and `FrameInfo` are upstream Caterva2's, which its client and
+`blosc2.C2Array` read; `docs/reference/protocols.md` shows each with an example.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Kind = Literal["array", "frame", "file"]
+
+
+class Model(BaseModel):
+    """A frozen message; what an unknown newer daemon adds is ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class DatasetEntry(Model):
+    """One dataset of a root, as the publisher's catalog lists it.
+
+    Attributes:
+        path: the path below the root.
+        kind: array (`.b2nd`), frame (`.b2frame`), or file for anything else.
+        etag: the version, opaque, without quotes.
+        nbytes: the size of the file on the publisher's disk, in bytes.
+        mtime: when it last changed there, in seconds since 1970.
+    """
+
+    path: str
+    kind: Kind
+    etag: str
+    nbytes: int
+    mtime: float
+
+
+class CatalogHead(Model):
+    """What stands before the datasets in `GET /api/catalog`."""
+
+    epoch: str
+    seq: int
+
+
+class ChangeEntry(Model):
+    """One change of a root; `etag`, `nbytes` and `mtime` are those after it (None and 0 when deleted)."""
+
+    seq: int
+    type: Literal["created", "modified", "deleted"]
+    path: str
+    kind: Kind
+    etag: str | None = None
+    nbytes: int = 0
+    mtime: float = 0.0
+
+
+class ChangesAnswer(Model):
+    """The answer to `GET /api/changes?epoch=&since=`: what happened after `since`, in order."""
+
+    epoch: str
+    seq: int
+    changes: tuple[ChangeEntry, ...]
+
+
+class ChunkWish(Model):
+    """One chunk in a `POST /api/chunks`.
+
+    Attributes:
+        n: the chunk's number.
+        have: the digest (xxh3-64, 16 hex digits) of a copy at hand; an equal chunk is not sent again.
+    """
+
+    n: int
+    have: str | None = None
+
+
+class ChunksRequest(Model):
+    """The body of `POST /api/chunks/{path}`."""
+
+    chunks: tuple[ChunkWish, ...]
+
+
+class SchunkInfo(Model):
+    """The compressed storage of a dataset, as upstream describes it; sizes in bytes."""
+
+    cbytes: int
+    chunkshape: int
+    chunksize: int
+    blocksize: int
+    contiguous: bool
+    cparams: dict[str, Any]
+    cratio: float
+    nbytes: int
+    urlpath: None = None
+    vlmeta: dict[str, Any]
+    nchunks: int
+    mtime: datetime | None
+
+
+class FrameInfo(SchunkInfo):
+    """`GET /api/info` of a `.b2frame` or of a plain file."""
+
+    accept_ranges: Literal["bytes", "none"] = "bytes"
+
+
+class ArrayInfo(Model):
+    """`GET /api/info` of an array.
+
+    Attributes:
+        dtype: NumPy's text for the dtype; for a structured one `{"names": [...], "formats": [...]}`.
+    """
+
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    blocks: tuple[int, ...]
+    dtype: str | dict[str, Any]
+    schunk: SchunkInfo
+    mtime: datetime | None
+    accept_ranges: Literal["bytes", "none"] = "bytes"
+
+
+DatasetInfo = ArrayInfo | FrameInfo
+
+
+class RootInfo(Model):
+    """A root in `GET /api/roots`.
+
+    Attributes:
+        http: the publisher's address; "" for the subscriber's own roots.
+        subscribed: true once the subscriber follows it; the broker's answer leaves it null.
+        status: whether the publisher is there, as far as is known.
+    """
+
+    name: str
+    http: str
+    subscribed: bool | None = None
+    status: Literal["online", "offline"] = "online"
+
+
+class BusInfo(Model):
+    """`GET /api/bus` of the broker: where the message bus is, best first."""
+
+    urls: tuple[str, ...]
+    prefix: str = "caterva2"
+
+
+class Health(Model):
+    """`GET /health` of every daemon."""
+
+    status: Literal["ok"] = "ok"
+    kind: Literal["broker", "publisher", "subscriber"]
+    id: str
+    version: str
+    instance: str = ""
+    root: str | None = None
+    bus: Literal["connected", "disconnected", "none"] = "none"
+
+
+def timestamp(seconds: float) -> datetime:
+    """Turn seconds since 1970 into the aware datetime that JSON shows as `...Z`."""
+    return datetime.fromtimestamp(seconds, UTC)
