@@ -53,7 +53,7 @@ class Supervisor:
     async def _guarded(self, work: Coroutine[Any, Any, None], name: str) -> None:
         try:
             await work
-        except Exception as error:  # noqa: BLE001 - whatever it is, the answer is the same
+        except Exception as error:
             logger.critical("background task %r crashed", name, exc_info=error)
             if self._on_crash is not None:
                 self._on_crash(error)

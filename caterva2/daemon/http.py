@@ -1,0 +1,149 @@
+"""What the daemons' HTTP has in common: JSON in and out, errors as `{"detail": ...}`, ETags."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ExceptionHandler
+
+from caterva2.errors import (
+    BadRequestError,
+    Caterva2Error,
+    RangeError,
+    TooLargeError,
+    UnavailableError,
+    VersionChangedError,
+)
+from caterva2.models import Health
+
+logger = logging.getLogger(__name__)
+_Model = TypeVar("_Model", bound=BaseModel)
+# RFC 9110, 8.8.3: an opaque tag may hold commas, so a list is not simply split.
+_ETAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+MAX_JSON_BODY = 1024 * 1024
+
+
+def json_response(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Answer with a model, or with anything made of models, dicts, lists and plain values."""
+    return Response(to_json(value), status, headers, media_type="application/json")
+
+
+def detail_response(detail: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    """Answer with an error, in the form that clients expect."""
+    return json_response({"detail": detail}, status, headers)
+
+
+def health_route(describe: Callable[[Request], Health]) -> Route:
+    """Make `GET /health`, which answers as long as the event loop turns."""
+
+    async def health(request: Request) -> Response:
+        return json_response(describe(request), headers={"Cache-Control": "no-store"})
+
+    return Route("/health", health)
+
+
+async def read_json(request: Request, model: type[_Model], limit: int = MAX_JSON_BODY) -> _Model:
+    """Read a body of JSON, and of a bounded size.
+
+    Raises:
+        TooLargeError: if it has more than `limit` bytes.
+        BadRequestError: if it is not JSON of the model's form.
+    """
+    body = await read_body(request, limit)
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the body"
+        raise BadRequestError(f"{where}: {first['msg']}") from None
+
+
+async def read_body(request: Request, limit: int = MAX_JSON_BODY) -> bytes:
+    """Read a body of at most `limit` bytes.
+
+    Raises:
+        TooLargeError: as soon as there are more.
+    """
+    announced = request.headers.get("content-length", "")
+    body = bytearray()
+    if not (announced.isascii() and announced.isdigit() and int(announced[:20]) > limit):
+        async for piece in request.stream():
+            body += piece
+            if len(body) > limit:
+                break
+        else:
+            return bytes(body)
+    raise TooLargeError(f"the request's body is too large: at most {limit} bytes are read here")
+
+
+def quoted(etag: str) -> str:
+    """Write an ETag as it stands in a header."""
+    return f'"{etag}"'
+
+
+def etag_matches(header: str | None, etag: str, *, weak: bool = True) -> bool:
+    """Whether an `If-None-Match` or `If-Match` names this version (RFC 9110, 13.1).
+
+    Args:
+        header: the header's value: `*`, or a list of quoted tags; None if there is none, which matches nothing.
+        etag: the present version, without quotes.
+        weak: compare as `If-None-Match` does; `If-Match` takes no weak tags.
+    """
+    if header is None:
+        return False
+    if header.strip() == "*":
+        return True
+    return any(tag == etag and (weak or not mark) for mark, tag in _ETAG.findall(header))
+
+
+def not_modified(request: Request, etag: str) -> Response | None:
+    """Answer 304 if the client has this version already; else None."""
+    # A client may send the header on several lines; they mean one list.
+    header = ",".join(request.headers.getlist("if-none-match")) or None
+    return Response(status_code=304, headers={"ETag": quoted(etag)}) if etag_matches(header, etag) else None
+
+
+async def _on_caterva2_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, Caterva2Error)
+    if error.status == 500:
+        logger.error("internal error", exc_info=error)
+    return detail_response(error.detail, error.status, _headers_of(error))
+
+
+def _headers_of(error: Caterva2Error) -> dict[str, str]:
+    match error:
+        case UnavailableError():
+            return {"Retry-After": str(max(1, round(error.retry_after)))}
+        case RangeError():
+            return {"Content-Range": f"bytes */{error.length}"}
+        case VersionChangedError(etag=str(etag)):
+            return {"ETag": quoted(etag)}
+    return {}
+
+
+async def _on_http_exception(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return detail_response(error.detail, error.status_code, error.headers)
+
+
+async def _on_anything_else(_request: Request, _error: Exception) -> Response:
+    # Starlette raises it again after this answer, and uvicorn logs it.
+    return detail_response("Internal Server Error", 500)
+
+
+def error_handlers() -> dict[int | type[Exception], ExceptionHandler]:
+    """The `exception_handlers` of an app: each error becomes `{"detail": ...}` with its status."""
+    return {
+        Caterva2Error: _on_caterva2_error,
+        HTTPException: _on_http_exception,
+        Exception: _on_anything_else,
+    }

@@ -1,0 +1,267 @@
+"""Run an app: as a process, or inside a caller's event loop.
+
+The app's lifespan is entered here and not by uvicorn, which would turn an error of start-up into a log of its
+own; so it reaches the caller as it was raised, and the lifespan ends after the last request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import uvicorn
+import uvloop
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from caterva2.address import Address
+from caterva2.daemon.arguments import Command, parser
+from caterva2.daemon.listener import listening
+from caterva2.daemon.logs import configure_logging
+from caterva2.errors import Caterva2Error, SettingsError
+
+logger = logging.getLogger(__name__)
+# Seconds for requests under way; streams that never end (events, MQTT over WebSocket) are cut after it.
+_GRACE = 3
+# Seconds that cut requests have to clean up before the lifespan ends.
+_CLEAN_UP = 2.0
+# Seconds that an idle connection is kept: longer than any client keeps it, or it would meet a closed one.
+_KEEP_ALIVE = 75
+_WS_MAX_SIZE = 1024 * 1024
+
+
+class ExitStatus(IntEnum):
+    """How a daemon ended."""
+
+    OK = 0
+    CRASHED = 1
+    BAD_SETTINGS = 2
+
+
+class DaemonSettings(Protocol):
+    """What the runner needs to know of a daemon's settings."""
+
+    @property
+    def http(self) -> Address:
+        """Where to listen."""
+
+    @property
+    def loglevel(self) -> str:
+        """What to log."""
+
+
+Settings = TypeVar("Settings", bound=DaemonSettings)
+AppFactory = Callable[[Settings, Address], Starlette]
+Loader = Callable[[Mapping[str, object], Mapping[str, str], Path], Settings]
+
+
+def main_for(
+    command: Command, load: Loader[Settings], create_app: AppFactory[Settings], argv: Sequence[str] | None
+) -> int:
+    """Be the `main` of a daemon: read the settings, serve until told to stop.
+
+    Args:
+        command: the daemon.
+        load: makes its settings of options, environment and current directory.
+        create_app: makes its app of the settings and the address that is listened on.
+        argv: the arguments; None for those of the process.
+
+    Returns:
+        The exit status.
+    """
+    options = vars(parser(command).parse_args(argv))
+    try:
+        settings = load(options, os.environ, Path.cwd())
+    except SettingsError as error:
+        return _refuse(command.prog, error)
+    return serve(create_app, settings, command)
+
+
+def serve(create_app: AppFactory[Settings], settings: Settings, command: Command) -> int:
+    """Serve until SIGINT or SIGTERM, or until a background task crashes; return the exit status."""
+    configure_logging(settings.loglevel)
+    title = " ".join(filter(None, (command.prog, _name_of(settings))))
+    try:
+        with listening(settings.http, f"--http or [{command.kind}] http") as (bound, address):
+            server = AppServer(create_app(settings, address), bound, access_log=settings.loglevel == "debug")
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                return runner.run(_until_stopped(server, f"{title}: listening on {_where(address)}"))
+    except Caterva2Error as error:
+        return _refuse(title, error)
+
+
+@asynccontextmanager
+async def serving(create_app: AppFactory[Settings], settings: Settings) -> AsyncIterator[str]:
+    """Serve inside the caller's event loop; give the base of its URLs.
+
+    Raises:
+        Exception: what the app's lifespan raises; on leaving, what crashed a background task.
+    """
+    with listening(settings.http) as (bound, address):
+        server = AppServer(create_app(settings, address), bound)
+        task = asyncio.create_task(server.run(), name=f"server on {address}")
+        try:
+            await _started(server, task)
+            yield "http://localhost" if address.socket else address.url
+        finally:
+            server.stop()
+            await asyncio.wait({task})
+        if not task.cancelled():
+            task.result()
+    if server.crash is not None:
+        raise server.crash
+
+
+async def _started(server: AppServer, task: asyncio.Task[None]) -> None:
+    waiting = asyncio.create_task(server.started.wait(), name="waiting for the server")
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if task.done():
+        task.result()
+
+
+class AppServer:
+    """One app on one socket.
+
+    Args:
+        app: the app; not yet started.
+        bound: the socket; already listening.
+        access_log: whether to log each request.
+    """
+
+    def __init__(self, app: Starlette, bound: socket.socket, *, access_log: bool = False) -> None:
+        self.crash: BaseException | None = None
+        self.started = asyncio.Event()
+        self._app = app
+        self._socket = bound
+        self._access_log = access_log
+        self._server: _Server | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._stops = 0
+
+    async def run(self) -> None:
+        """Start the app, serve it until `stop`, and end it."""
+        self._task = asyncio.current_task()
+        self._app.state.on_crash = self._crashed
+        async with self._app.router.lifespan_context(self._app) as state:
+            app = _WithState(self._app, state or {})
+            server = self._server = _Server(_config(app, access_log=self._access_log), self.started.set)
+            if self._stops == 0:
+                await server.serve(sockets=[self._socket])
+                await _finish(server.server_state.tasks)
+
+    def stop(self) -> None:
+        """Ask for a clean end; asked again, end at once."""
+        self._stops += 1
+        if self._server is None or not self._server.started:
+            self._cancel()
+            return
+        self._server.should_exit = True
+        if self._stops > 1:
+            self._server.force_exit = True
+            self._cancel()
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _crashed(self, error: BaseException) -> None:
+        self.crash = self.crash or error
+        if self._stops == 0:
+            self.stop()
+
+
+class _WithState:
+    """Hands the lifespan's state to each request, as a server does that enters the lifespan itself."""
+
+    def __init__(self, app: ASGIApp, state: Mapping[str, object]) -> None:
+        self._app = app
+        self._state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"] = dict(self._state)
+        await self._app(scope, receive, send)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which leaves the signals to us and says when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._ready()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _config(app: ASGIApp, *, access_log: bool) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        lifespan="off",
+        http="httptools",
+        ws="websockets-sansio",
+        ws_max_size=_WS_MAX_SIZE,
+        ws_per_message_deflate=False,
+        log_config=None,
+        access_log=access_log,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=_GRACE,
+    )
+
+
+async def _finish(tasks: set[asyncio.Task[None]]) -> None:
+    # uvicorn cancels what exceeds the grace but does not wait: its clean-up still needs the lifespan.
+    if tasks:
+        await asyncio.wait(set(tasks), timeout=_CLEAN_UP)
+
+
+async def _until_stopped(server: AppServer, greeting: str) -> int:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, server.stop)
+    task = asyncio.create_task(server.run(), name="server")
+    try:
+        await _started(server, task)
+        _say(greeting)
+        await task
+    except asyncio.CancelledError:
+        pass
+    except Caterva2Error:
+        raise
+    except Exception:
+        logger.critical("crashed", exc_info=True)
+        return ExitStatus.CRASHED
+    return ExitStatus.CRASHED if server.crash else ExitStatus.OK
+
+
+def _refuse(title: str, error: Caterva2Error) -> int:
+    _say(f"{title}: {' '.join(str(error).split())}")
+    return ExitStatus.BAD_SETTINGS
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def _name_of(settings: object) -> str:
+    return str(getattr(settings, "name", "") or getattr(settings, "id", ""))
+
+
+def _where(address: Address) -> str:
+    return f"unix:{address}" if address.socket else address.url
