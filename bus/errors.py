@@ -5,6 +5,8 @@ BusError
 ├── TopicError           a name or topic outside the grammar             .text .reason
 ├── DecodeError          a payload that is no message of ours            .topic .reason
 ├── MessageTooLargeError a message beyond the payload limit              .nbytes .limit
+├── ProtocolError        a client breaks the rules of MQTT               .reason
+│   └── ProtocolVersionError  a client speaks another version            .name .level
 └── BusUnavailableError  no broker, or no answer in time                 .reason .url
 
 The first four are also ``ValueError``: the value itself is wrong, and trying again cannot help.
@@ -49,6 +51,23 @@ class MessageTooLargeError(BusError, ValueError):
         super().__init__(f"message of {nbytes} bytes is beyond the limit of {limit}")
         self.nbytes = nbytes
         self.limit = limit
+
+
+class ProtocolError(BusError):
+    """A client of the embedded broker breaks the rules of MQTT; its connection ends."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class ProtocolVersionError(ProtocolError):
+    """A client speaks another version of MQTT than 3.1.1."""
+
+    def __init__(self, name: str, level: int) -> None:
+        super().__init__(f"protocol {name[:20]!r} level {level} is not MQTT 3.1.1")
+        self.name = name
+        self.level = level
 
 
 class BusUnavailableError(BusError):

@@ -135,9 +135,7 @@ class Link:
             self._client.connect(host, port, self._options.keepalive)
             return
         with ThreadPoolExecutor(1, thread_name_prefix="bus-handshake") as pool:
-            handshake = self._loop.run_in_executor(
-                pool, self._client.connect, host, port, self._options.keepalive
-            )
+            handshake = self._loop.run_in_executor(pool, self._client.connect, host, port, self._options.keepalive)
             try:
                 await asyncio.shield(handshake)
             except asyncio.CancelledError:

@@ -150,6 +150,4 @@ def matches(filter: str, topic: str) -> bool:
         # "a/#" matches "a" itself and everything below it (MQTT 3.1.1, 4.7.1.2).
         wanted.pop()
         levels = levels[: len(wanted)]
-    return len(wanted) == len(levels) and all(
-        each in ("+", level) for each, level in zip(wanted, levels, strict=True)
-    )
+    return len(wanted) == len(levels) and all(each in ("+", level) for each, level in zip(wanted, levels, strict=True))

@@ -1,0 +1,101 @@
+"""What waits to go out to one client of the embedded broker.
+
+Bounded: amqtt 0.12.1 starts a task for every message and client without end (B11), so that one
+stuck reader takes all the memory. Written in batches, which is what makes fan-out fast.
+"""
+
+import asyncio
+from collections import deque
+from typing import Final, Protocol
+
+from bus.packets import Publish, publish_head
+
+MAX_UNACKNOWLEDGED: Final = 20_000
+"""Messages of QoS 1; there are only 65,535 identifiers for them."""
+
+_BATCH: Final = 16 * 1024
+"""Bytes written at once. Python's WebSocket clients are slow on larger frames."""
+
+
+class Writer(Protocol):
+    """What the outbox knows of a stream."""
+
+    async def write(self, data: bytes) -> None:
+        """Send, and return when there is room for more."""
+
+
+class Outbox:
+    """A queue of packets, and the loop that writes them."""
+
+    def __init__(self, writer: Writer, limit: int) -> None:
+        self._writer = writer
+        self._limit = limit
+        self._parts: deque[bytes] = deque()
+        self._waiting = 0
+        self._work = asyncio.Event()
+        self._room = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._unacknowledged: set[int] = set()
+        self._last_id = 0
+        self._update()
+
+    @property
+    def overfull(self) -> bool:
+        """Whether the client is too slow to be waited for."""
+        return self._waiting > self._limit or len(self._unacknowledged) > MAX_UNACKNOWLEDGED
+
+    def send(self, *parts: bytes) -> None:
+        """Queue the parts of a packet."""
+        self._parts.extend(parts)
+        self._waiting += sum(map(len, parts))
+        self._update()
+
+    def publish(self, message: Publish, *, qos: int, retain: bool) -> None:
+        """Queue a message; its payload is shared with the queues of other clients."""
+        packet_id = self._next_id() if qos else 0
+        head = publish_head(message.topic.encode(), len(message.payload), packet_id=packet_id, retain=retain)
+        self.send(head, message.payload)
+
+    def acknowledge(self, packet_id: int) -> None:
+        """The client has the message, its identifier is free again."""
+        self._unacknowledged.discard(packet_id)
+
+    async def room(self) -> None:
+        """Wait until little waits to go out."""
+        await self._room.wait()
+
+    async def empty(self) -> None:
+        """Wait until nothing waits to go out."""
+        await self._empty.wait()
+
+    async def run(self) -> None:
+        """Write for ever; OSError when the client is gone."""
+        while True:
+            await self._work.wait()
+            batch = self._take()
+            await self._writer.write(batch)
+            self._waiting -= len(batch)
+            self._update()
+
+    def _take(self) -> bytes:
+        taken: list[bytes] = []
+        size = 0
+        while self._parts and size < _BATCH:
+            taken.append(self._parts.popleft())
+            size += len(taken[-1])
+        return b"".join(taken)
+
+    def _update(self) -> None:
+        for event, holds in (
+            (self._work, bool(self._parts)),
+            (self._room, self._waiting <= _BATCH),
+            (self._empty, not self._waiting),
+        ):
+            event.set() if holds else event.clear()
+
+    def _next_id(self) -> int:
+        while True:
+            self._last_id = self._last_id % 0xFFFF + 1
+            if self._last_id not in self._unacknowledged:
+                self._unacknowledged.add(self._last_id)
+                return self._last_id
