@@ -1,0 +1,20 @@
+"""Set-up of every test: Hypothesis profiles and a clean environment."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# A shared machine has slow moments; they say nothing of the code, so no profile has a deadline.
+settings.register_profile("ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("dev", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+# Options of the test run itself; docs/howto/develop.md tells what they do.
+_FOR_TESTS = frozenset({"CATERVA2_TEST_BIN", "CATERVA2_UPSTREAM_PYTHON"})
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the settings of whoever runs the tests out of them."""
+    for name in [name for name in os.environ if name.startswith("CATERVA2_") and name not in _FOR_TESTS]:
+        monkeypatch.delenv(name)
