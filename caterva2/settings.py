@@ -52,8 +52,11 @@ def _address(value: object) -> Address:
     raise ValueError('should be an address in quotes, such as "localhost:8000"')
 
 
-def _optional_address(value: object) -> Address | None:
-    return None if value is None or value == "" else _address(value)
+def _mqtt_listener(value: object) -> Address | None:
+    address = None if value is None or value == "" else _address(value)
+    if address is not None and address.socket is not None:
+        raise ValueError(f"{address} is a unix socket, which MQTT tools cannot reach: use host:port")
+    return address
 
 
 def _optional_base_url(value: str | None) -> str | None:
@@ -106,7 +109,7 @@ def _lower(value: object) -> object:
 
 
 ListenAddress = Annotated[Address, PlainValidator(_address)]
-OptionalAddress = Annotated[Address | None, PlainValidator(_optional_address)]
+MqttListener = Annotated[Address | None, PlainValidator(_mqtt_listener)]
 OptionalUrl = Annotated[str | None, AfterValidator(_optional_base_url)]
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
 ServiceId = Annotated[str, AfterValidator(_service_id)]
@@ -128,7 +131,7 @@ class BusSettings(BaseModel):
     password: str = Field(default="", repr=False)
     """The password of that name."""
     keepalive: int = Field(default=15, ge=1, le=3600)
-    """Seconds between two signs of life; 15 notices a dead connection within 23, for 2 bytes each."""
+    """Seconds between two signs of life; 15 notices a dead connection within 30, for 2 bytes each."""
 
 
 class ServiceSettings(BaseSettings):
@@ -157,7 +160,7 @@ class BrokerSettings(ServiceSettings):
 
     http: ListenAddress = Address("localhost", 8000)
     """Where it listens for HTTP and MQTT over WebSocket; only this machine, until told otherwise."""
-    mqtt: OptionalAddress = Field(default_factory=lambda data: _mqtt_address(data["http"]))
+    mqtt: MqttListener = Field(default_factory=lambda data: _mqtt_address(data["http"]))
     """Where it listens for MQTT tools; port 1883, which they assume, on the host of `http`; "" is nowhere."""
     statedir: Path = Path("_caterva2/bro")
     """The directory of its state: the roots that it knows."""

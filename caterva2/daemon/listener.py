@@ -15,7 +15,7 @@ from caterva2.errors import SettingsError
 
 _BACKLOG = 2048
 _REASONS = {
-    errno.EADDRINUSE: "the port is in use: stop the other program",
+    errno.EADDRINUSE: "the address is in use: stop the other program",
     errno.EACCES: "that needs more rights: use a port above 1023 or a directory that is yours",
     errno.EADDRNOTAVAIL: "this machine does not have that address: use one of its own",
 }

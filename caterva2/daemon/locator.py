@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 import httpx
@@ -11,7 +10,6 @@ from pydantic import ValidationError
 from caterva2.models import BusInfo
 from caterva2.settings import BusSettings
 
-logger = logging.getLogger(__name__)
 _TIMEOUT = 5.0
 
 
@@ -23,7 +21,7 @@ def bus_urls(broker: str, bus: BusSettings) -> Callable[[], Awaitable[Sequence[s
         bus: the settings of the bus; a `url` there is the answer.
 
     Returns:
-        A function that answers with URLs, best first; with none while the broker cannot be asked.
+        A function that answers with URLs, best first, or raises ConnectionError while the broker cannot be asked.
     """
 
     async def fixed() -> Sequence[str]:
@@ -33,24 +31,21 @@ def bus_urls(broker: str, bus: BusSettings) -> Callable[[], Awaitable[Sequence[s
 
 
 class _Locator:
-    """Asks the broker, and logs only when its answer changes: it is asked again and again while it is away."""
+    """Asks the broker; asked again and again while that is away, it leaves the complaining to the bus client."""
 
     def __init__(self, broker: str, prefix: str) -> None:
         self._broker = broker
         self._prefix = prefix
-        self._complaint = ""
 
     async def __call__(self) -> Sequence[str]:
         try:
             info = await self._ask()
-        except (httpx.HTTPError, httpx.InvalidURL, ValidationError) as error:
-            reason = str(error).partition("\n")[0] or type(error).__name__
-            self._complain(f"broker {self._broker} does not tell where the bus is, trying on: {reason}")
-            return ()
+        except httpx.HTTPError as error:
+            raise ConnectionError(f"broker {self._broker}: {error or type(error).__name__}") from error
+        except (httpx.InvalidURL, ValidationError) as error:
+            raise ConnectionError(f"broker {self._broker}: is that a cat2bro? {_first_line(error)}") from error
         if info.prefix != self._prefix:
-            self._complain(f"the broker's topics start with {info.prefix!r}: set [bus] prefix to the same")
-            return ()
-        self._complaint = ""
+            raise ConnectionError(f"the broker's topics start with {info.prefix!r}: set [bus] prefix to the same")
         return info.urls
 
     async def _ask(self) -> BusInfo:
@@ -59,7 +54,6 @@ class _Locator:
             answer = await client.get(f"{self._broker}/api/bus")
             return BusInfo.model_validate_json(answer.raise_for_status().content)
 
-    def _complain(self, complaint: str) -> None:
-        if complaint != self._complaint:
-            logger.warning("%s", complaint)
-        self._complaint = complaint
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -243,7 +243,9 @@ async def _until_stopped(server: AppServer, greeting: str) -> int:
         pass
     except Caterva2Error:
         raise
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and not server.started.is_set():
+            raise SettingsError(f"cannot start: {error}") from error
         logger.critical("crashed", exc_info=True)
         return ExitStatus.CRASHED
     return ExitStatus.CRASHED if server.crash else ExitStatus.OK

@@ -1,0 +1,123 @@
+"""Carries the registry through the day: feeds it from the bus, and carries its effects out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection
+
+from bus.client import BusClient
+from bus.errors import BusUnavailableError
+from bus.interface import Connected, Event
+from bus.messages import RootAnnouncement, ServiceStatus
+from bus.topics import Topics
+from caterva2.broker.registry import CameOnline, Conflict, Effect, Registry, Removed, Save, WentOffline
+from caterva2.daemon.statedir import StateDir
+
+logger = logging.getLogger(__name__)
+REGISTRY_FILE = "registry.json"
+# Seconds between two looks at who is silent, and at what was cleared.
+_TICK = 0.5
+# Seconds between two writes of the registry: the first change is written at once, a flood seldom.
+_SAVE_PAUSE = 0.5
+# Seconds that the bus gets to take our leave.
+_PARTING = 2.0
+
+
+class Follower:
+    """Keeps a registry up to date and on the disk.
+
+    Args:
+        registry: what to feed.
+        bus: where announcements come from.
+        state: where the registry's file is.
+        status: makes our own status, of the number of a connection and whether we are there.
+    """
+
+    def __init__(
+        self, registry: Registry, bus: BusClient, state: StateDir, status: Callable[[int, bool], ServiceStatus]
+    ) -> None:
+        self._registry = registry
+        self._bus = bus
+        self._state = state
+        self._status = status
+        self._changed = asyncio.Event()
+        # A cancelled task leaves its thread writing.
+        self._writing = threading.Lock()
+
+    async def follow(self) -> None:
+        """Take what the bus brings, for ever."""
+        async for event in self._bus.messages():
+            if isinstance(event, Connected):
+                await self._introduce(online=True)
+            else:
+                self._carry_out(self._take(event))
+
+    async def watch(self, topics: Topics, retained: Callable[[], Collection[str]] | None) -> None:
+        """Notice who is silent, and whose retained announcement was cleared, for ever.
+
+        Args:
+            topics: the topics of the bus.
+            retained: the topics of our own broker's retained messages; None with an external broker.
+        """
+        while True:
+            await asyncio.sleep(_TICK)
+            self._carry_out(self._registry.expire(time.monotonic()))
+            if retained is not None:
+                there = retained()
+                for name in [name for name in self._registry.names() if topics.root(name) not in there]:
+                    self._carry_out(self._registry.remove(name))
+
+    async def save(self) -> None:
+        """Write the registry when it has changed, for ever."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            await asyncio.to_thread(self._write)
+            await asyncio.sleep(_SAVE_PAUSE)
+
+    async def leave(self) -> None:
+        """Take leave of the bus, and write what is not written yet."""
+        await self._introduce(online=False)
+        await asyncio.to_thread(self._write)
+
+    async def _introduce(self, *, online: bool) -> None:
+        # Without a bus there is nobody to tell; as soon as there is one, `Connected` comes again.
+        with contextlib.suppress(BusUnavailableError, TimeoutError):
+            async with asyncio.timeout(_PARTING):
+                await self._bus.publish(self._status(self._bus.birth, online))
+
+    def _take(self, event: Event) -> list[Effect]:
+        match event:
+            case RootAnnouncement():
+                return self._registry.announce(event, time.monotonic())
+            case ServiceStatus():
+                return self._registry.tell(event)
+        return []
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Save():
+                    self._changed.set()
+                case CameOnline(root):
+                    logger.info("root %s is online at %s", root.name, root.http)
+                case WentOffline(name, reason):
+                    logger.info("root %s is offline: %s", name, reason)
+                case Removed(name):
+                    logger.info("root %s is removed: its announcement was cleared", name)
+                case Conflict(kept, refused):
+                    logger.warning(
+                        "two publishers of root %s: %s stays, %s is ignored; give one of them another name",
+                        *(kept.name, kept.http, refused.http),
+                    )
+
+    def _write(self) -> None:
+        try:
+            with self._writing:
+                self._state.write_json(REGISTRY_FILE, self._registry.saved())
+        except OSError as error:
+            logger.error("the registry cannot be saved in %s: %s", self._state.path, error.strerror)
