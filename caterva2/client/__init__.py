@@ -1,0 +1,40 @@
+"""The Python client of a subscriber: `Client`, `Root`, `File`, `Dataset`, and functions for single requests.
+
+`session` carries requests, login and errors; `answers`, `decoding` and `downloads` take answers apart; `objects`
+and `files` are what a program holds; `api` is the way in. It needs httpx, numpy, blosc2 and pydantic, and nothing
+that only a daemon needs.
+"""
+
+from caterva2.client.api import (
+    Client,
+    download,
+    fetch,
+    get_auth_cookie,
+    get_chunk,
+    get_info,
+    get_list,
+    get_roots,
+    subscribe,
+)
+from caterva2.client.auth import BasicAuth
+from caterva2.client.files import Dataset, File
+from caterva2.client.objects import Root
+from caterva2.client.session import Session, sub_urlbase_default
+
+__all__ = [
+    "BasicAuth",
+    "Client",
+    "Dataset",
+    "File",
+    "Root",
+    "Session",
+    "download",
+    "fetch",
+    "get_auth_cookie",
+    "get_chunk",
+    "get_info",
+    "get_list",
+    "get_roots",
+    "sub_urlbase_default",
+    "subscribe",
+]

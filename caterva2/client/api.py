@@ -1,0 +1,207 @@
+"""The ways in: `Client`, and functions for single requests.
+
+A `Client` keeps its connections and its login. Each function opens a session for its one request, so that no
+state hides in the module; a program with many requests holds a `Client` or a `Root`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePath
+from types import TracebackType
+from typing import Any, Self
+
+from caterva2.client import rest
+from caterva2.client.auth import Auth
+from caterva2.client.decoding import array_from_cframe, bytes_from_schunk, is_array, schunk_from_cframe
+from caterva2.client.downloads import Progress, download_file
+from caterva2.client.files import Dataset, File
+from caterva2.client.objects import Root
+from caterva2.client.rest import Key, as_numpy, slice_of
+from caterva2.client.session import Session, sub_urlbase_default
+from caterva2.errors import BadGatewayError
+from caterva2.paths import DatasetPath, RootName
+
+Path_ = str | PurePath
+
+
+class Client:
+    """A subscriber.
+
+    Args:
+        urlbase: its address, `http://host:port` or `https://host/prefix`.
+        auth: `(username, password)`, `BasicAuth`, or a mapping with both, to log in with.
+        timeout: seconds to wait for the next bytes of an answer.
+        auth_cookie: a login cookie at hand, instead of `auth`.
+
+    Examples:
+        >>> client = caterva2.Client("http://localhost:8002")
+        >>> client.get("foo/ds-1d.b2nd")[:3]
+        array([0, 1, 2])
+    """
+
+    def __init__(
+        self,
+        urlbase: str = sub_urlbase_default,
+        auth: Auth | None = None,
+        timeout: float = 60.0,
+        *,
+        auth_cookie: str | None = None,
+    ) -> None:
+        self.session = Session(urlbase, auth_cookie=auth_cookie, timeout=timeout)
+        if auth is not None:
+            self.session.login(auth)
+
+    @property
+    def urlbase(self) -> str:
+        """The subscriber's address."""
+        return self.session.urlbase
+
+    @property
+    def cookie(self) -> str | None:
+        """The login cookie, which `blosc2.C2Array` takes as `auth_token`; None without a login."""
+        return self.session.auth_cookie
+
+    def close(self) -> None:
+        """Close the connections; what was got from this client cannot read any more."""
+        self.session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Client: {self.urlbase}>"
+
+    def get(self, path: Path_) -> Root | File | Dataset:
+        """Return the object for a root (`"foo"`) or a file (`"foo/dir/name"`), after subscribing to its root."""
+        where = DatasetPath.parse(str(path))
+        root = Root(where.root, session=self.session)
+        return root[where.name] if where.name else root
+
+    def get_roots(self) -> dict[str, dict[str, Any]]:
+        """Return the roots that the subscriber knows: name, http, subscribed, status."""
+        roots = self.session.get("api/roots").json()
+        if not isinstance(roots, dict) or not all(isinstance(root, dict) for root in roots.values()):
+            raise BadGatewayError(f"{self.urlbase} answers with something that are no roots: is it a subscriber?")
+        return roots
+
+    def subscribe(self, root: str) -> str:
+        """Make the subscriber follow a root; returns its answer, "Ok"."""
+        return str(self.session.post("api/subscribe", RootName.parse(str(root))).json())
+
+    def get_list(self, path: Path_) -> list[str]:
+        """Return the paths of all files below a root or directory, relative to it."""
+        return rest.get_list(self.session, DatasetPath.parse(str(path)))
+
+    def get_info(self, path: Path_) -> dict[str, Any]:
+        """Return what the subscriber says of a file: for an array its shape, chunks, blocks, dtype and schunk."""
+        info = self.session.get("api/info", str(DatasetPath.parse(str(path)))).json()
+        if not isinstance(info, dict):
+            raise BadGatewayError(f"the description of {path} makes no sense")
+        return info
+
+    def fetch(self, path: Path_, slice_: Key | str | None = None, *, field: str | None = None) -> Any:
+        """Return a slice of a dataset as a NumPy array, or of another file as bytes.
+
+        Args:
+            path: the dataset.
+            slice_: what stands between brackets, or its text such as `"0:10, ::2"`; None is everything.
+            field: a field of a structured dtype.
+        """
+        return self.get_slice(path, slice_, as_blosc2=False, field=field)
+
+    def get_slice(
+        self,
+        path: Path_,
+        key: Key | str | None = None,
+        as_blosc2: bool = True,  # noqa: FBT001, FBT002 - upstream's
+        field: str | None = None,
+    ) -> Any:
+        """Return a slice as a Blosc2 object (`NDArray` or `SChunk`), or else as `fetch` does."""
+        cut = slice_of(key)
+        content = rest.fetch(self.session, DatasetPath.parse(str(path)), cut, field).content
+        if is_array(content):
+            array = array_from_cframe(content)
+            return array if as_blosc2 else as_numpy(array, cut)
+        schunk = schunk_from_cframe(content)
+        return schunk if as_blosc2 else bytes_from_schunk(schunk)
+
+    def get_chunk(self, path: Path_, nchunk: int) -> bytes:
+        """Return a compressed chunk as it is stored."""
+        return rest.get_chunk(self.session, DatasetPath.parse(str(path)), nchunk)
+
+    def download(self, dataset: Path_, localpath: Path_ | None = None, *, progress: Progress | None = None) -> Path:
+        """Download a file; see `File.download`."""
+        return download_file(self.session, DatasetPath.parse(str(dataset)), localpath, progress)
+
+
+def get_roots(urlbase: str = sub_urlbase_default, auth_cookie: str | None = None) -> dict[str, dict[str, Any]]:
+    """Return the roots that a subscriber knows, by name.
+
+    Args:
+        urlbase: the subscriber's address.
+        auth_cookie: what `get_auth_cookie` returned.
+    """
+    with Client(urlbase, auth_cookie=auth_cookie) as client:
+        return client.get_roots()
+
+
+def subscribe(root: str, urlbase: str = sub_urlbase_default, auth_cookie: str | None = None) -> str:
+    """Make the subscriber follow a root; as `Client.subscribe`."""
+    with Client(urlbase, auth_cookie=auth_cookie) as client:
+        return client.subscribe(root)
+
+
+def get_list(path: Path_, urlbase: str = sub_urlbase_default, auth_cookie: str | None = None) -> list[str]:
+    """Return the paths of all files below a root or directory, relative to it."""
+    with Client(urlbase, auth_cookie=auth_cookie) as client:
+        return client.get_list(path)
+
+
+def get_info(path: Path_, urlbase: str = sub_urlbase_default, auth_cookie: str | None = None) -> dict[str, Any]:
+    """Return what the subscriber says of a file; as `Client.get_info`."""
+    with Client(urlbase, auth_cookie=auth_cookie) as client:
+        return client.get_info(path)
+
+
+def fetch(
+    path: Path_,
+    urlbase: str = sub_urlbase_default,
+    slice_: Key | str | None = None,
+    auth_cookie: str | None = None,
+) -> Any:
+    """Return a slice of a dataset as a NumPy array, or of another file as bytes; as `Client.fetch`."""
+    with Client(urlbase, auth_cookie=auth_cookie) as client:
+        return client.fetch(path, slice_)
+
+
+def get_chunk(path: Path_, nchunk: int, urlbase: str = sub_urlbase_default, auth_cookie: str | None = None) -> bytes:
+    """Return a compressed chunk as it is stored."""
+    with Client(urlbase, auth_cookie=auth_cookie) as client:
+        return client.get_chunk(path, nchunk)
+
+
+def download(
+    dataset: Path_,
+    localpath: Path_ | None = None,
+    urlbase: str = sub_urlbase_default,
+    auth_cookie: str | None = None,
+) -> Path:
+    """Download a file; as `Client.download`."""
+    with Client(urlbase, auth_cookie=auth_cookie) as client:
+        return client.download(dataset, localpath)
+
+
+def get_auth_cookie(urlbase: str, user_auth: Auth) -> str:
+    """Log in, and return the cookie that the other functions take as `auth_cookie`.
+
+    Args:
+        urlbase: the subscriber's address.
+        user_auth: `dict(username=..., password=...)`, a pair, or `BasicAuth`.
+    """
+    with Session(urlbase) as session:
+        return session.login(user_auth)

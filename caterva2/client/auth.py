@@ -1,0 +1,37 @@
+"""Users, in the forms that upstream's functions and its `Client` take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+from caterva2.errors import BadRequestError
+
+
+@dataclass(frozen=True, slots=True)
+class BasicAuth:
+    """A user's name and password.
+
+    Attributes:
+        username: usually an e-mail address.
+        password: never shown in the object's representation.
+    """
+
+    username: str
+    password: str = field(repr=False)
+
+    @classmethod
+    def of(cls, auth: Auth) -> Self:
+        """Accept what upstream's functions accept: a pair, or a mapping with username and password."""
+        if isinstance(auth, BasicAuth):
+            return cls(auth.username, auth.password)
+        if isinstance(auth, Mapping):
+            if "username" not in auth or "password" not in auth:
+                raise BadRequestError("authentication needs a username and a password")
+            return cls(auth["username"], auth["password"])
+        username, password = auth
+        return cls(username, password)
+
+
+Auth = BasicAuth | tuple[str, str] | Mapping[str, str]

@@ -1,0 +1,113 @@
+"""What a program holds: a `Root`, and from it the files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePath
+
+from caterva2.client import rest
+from caterva2.client.auth import Auth
+from caterva2.client.files import Dataset, File
+from caterva2.client.session import Session, sub_urlbase_default
+from caterva2.client.versions import Version
+from caterva2.errors import FrameError, NotFoundError, PathError
+from caterva2.models import ArrayInfo
+from caterva2.paths import DatasetPath, RootName
+
+
+class Root:
+    """A root of a subscriber; making one subscribes to it.
+
+    Args:
+        name: the root's name.
+        urlbase: the subscriber's address.
+        user_auth: `dict(username=..., password=...)`, a pair, or `BasicAuth`, to log in with.
+        session: a session to use instead of a new one; then urlbase and user_auth mean nothing.
+
+    Examples:
+        >>> root = caterva2.Root("foo")
+        >>> root.file_list
+        ['README.md', 'ds-1d.b2nd']
+        >>> root["ds-1d.b2nd"][:3]
+        array([0, 1, 2])
+    """
+
+    def __init__(
+        self,
+        name: str,
+        urlbase: str = sub_urlbase_default,
+        user_auth: Auth | None = None,
+        *,
+        session: Session | None = None,
+    ) -> None:
+        self._name = RootName.parse(name)
+        self._session = session or Session(urlbase)
+        if session is None and user_auth is not None:
+            self._session.login(user_auth)
+        self._session.post("api/subscribe", self._name)
+
+    @property
+    def name(self) -> str:
+        """The root's name."""
+        return str(self._name)
+
+    @property
+    def urlbase(self) -> str:
+        """The subscriber's address."""
+        return self._session.urlbase
+
+    @property
+    def file_list(self) -> list[str]:
+        """The paths of all files, below the root; asked for anew each time."""
+        return rest.get_list(self._session, DatasetPath(self._name, ""))
+
+    @property
+    def node_list(self) -> list[str]:
+        """The same as `file_list`, by its older name."""
+        return self.file_list
+
+    def __getitem__(self, name: str | PurePath) -> File | Dataset:
+        """Return a file of the root.
+
+        Raises:
+            NotFoundError: if there is none of this name; it is a LookupError.
+        """
+        return open_file(self._session, DatasetPath.parse(f"{self._name}/{name}"))
+
+    def __contains__(self, name: object) -> bool:
+        if not isinstance(name, str | PurePath):
+            return False
+        try:
+            open_file(self._session, DatasetPath.parse(f"{self._name}/{name}"))
+        except (NotFoundError, PathError):
+            return False
+        except FrameError:  # it is there, if damaged
+            return True
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.file_list)
+
+    def __len__(self) -> int:
+        return len(self.file_list)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return f"<Root: {self._name}>"
+
+    def __str__(self) -> str:
+        return str(self._name)
+
+
+def open_file(session: Session, path: DatasetPath) -> File | Dataset:
+    """Ask what a file is, and return the object for it; does not subscribe to its root.
+
+    Raises:
+        NotFoundError: if there is no such file.
+    """
+    if not path.name:
+        raise PathError(f"{str(path)!r} is a root: name a file below it, such as {path}/name")
+    version = Version.of(session.get("api/info", str(path)), path)
+    return (Dataset if isinstance(version.info, ArrayInfo) else File)(session, path, version)

@@ -1,0 +1,226 @@
+"""One session with one subscriber: connections, login, URLs, and the errors that its answers mean.
+
+This is the only module of the client that knows the HTTP library.
+"""
+
+from __future__ import annotations
+
+import ssl
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+import httpx
+
+from caterva2.address import base_url
+from caterva2.client.answers import Answer, error_of, etag_of, one_line
+from caterva2.client.auth import Auth, BasicAuth
+from caterva2.errors import (
+    AddressError,
+    AuthenticationError,
+    BadGatewayError,
+    BadRequestError,
+    NotFoundError,
+    UnavailableError,
+    UnreachableError,
+)
+
+# The name is upstream's; programs import it.
+sub_urlbase_default = "http://localhost:8002"
+"""Where a subscriber on this machine listens when nothing else is said."""
+
+_CONNECT_TIMEOUT = 5.0
+_MAX_ERROR_BODY = 64 * 1024
+# Frames are compressed already, and a file's length is wanted for the progress of its download.
+_VERBATIM = {"accept-encoding": "identity"}
+
+
+class Session:
+    """The connection pool, the login and the address of one subscriber. Threads may share it.
+
+    Args:
+        urlbase: `http://host:port`, `https://host/prefix`, or `host:port`.
+        auth_cookie: the login cookie, `name=value`, as `login` and `get_auth_cookie` return it.
+        timeout: seconds to wait for the next bytes of an answer; a cold read waits for the publisher.
+    """
+
+    def __init__(self, urlbase: str | None = None, *, auth_cookie: str | None = None, timeout: float = 60.0) -> None:
+        self.urlbase = base_url(urlbase or sub_urlbase_default)
+        self.auth_cookie = _checked_cookie(auth_cookie)
+        self.timeout = timeout
+        self._http = httpx.Client(
+            timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT)),
+            limits=httpx.Limits(max_connections=16, max_keepalive_connections=8, keepalive_expiry=30),
+            verify=_tls(self.urlbase),
+            cookies=_no_cookies(),
+        )
+        # Objects such as Root have no end that their user would declare; sockets are closed with the last of them.
+        self._close = weakref.finalize(self, self._http.close)
+
+    def close(self) -> None:
+        """Close the connections; the session cannot be used afterwards."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Session: {self.urlbase}>"
+
+    def url(self, route: str, path: str = "") -> str:
+        """Compose the URL of a route and a dataset path, whose segments are percent-encoded."""
+        if not path:
+            return f"{self.urlbase}/{route}"
+        return f"{self.urlbase}/{route}/" + "/".join(quote(part, safe="@") for part in path.split("/"))
+
+    def get(
+        self,
+        route: str,
+        path: str = "",
+        *,
+        params: Mapping[str, str] | None = None,
+        etag: str | None = None,
+    ) -> Answer:
+        """Get the whole answer of a route.
+
+        Args:
+            route: such as `api/info`.
+            path: the dataset path, not encoded.
+            params: the query.
+            etag: a version at hand; the body is not sent again when it is still the present one.
+        """
+        headers = {"if-none-match": f'"{etag}"'} if etag else {}
+        with self._answer("GET", self.url(route, path), params=params, headers=headers) as response:
+            content = response.read()
+            return Answer(content, etag_of(response.headers.get("etag", "")), modified=response.status_code != 304)
+
+    def post(self, route: str, path: str = "") -> Answer:
+        """Post to a route without a body."""
+        with self._answer("POST", self.url(route, path)) as response:
+            return Answer(response.read(), etag_of(response.headers.get("etag", "")))
+
+    @contextmanager
+    def stream(self, route: str, path: str) -> Iterator[tuple[int | None, Iterator[bytes]]]:
+        """Yield the length (when known) and the pieces of an answer that may be larger than memory."""
+        with self._answer("GET", self.url(route, path)) as response:
+            length = response.headers.get("content-length", "")
+            yield (int(length) if length.isdecimal() else None), response.iter_raw(1 << 20)
+
+    def login(self, auth: Auth) -> str:
+        """Log in; further requests of this session carry the cookie, which is returned.
+
+        Raises:
+            AuthenticationError: if the subscriber does not know the user and password.
+        """
+        user = BasicAuth.of(auth)
+        form = {"username": user.username, "password": user.password}
+        try:
+            with self._answer("POST", self.url("auth/jwt/login"), data=form) as response:
+                cookies = response.headers.get_list("set-cookie")
+        except NotFoundError as error:
+            raise AuthenticationError(
+                f"{self.urlbase} knows no users: read without a username, or start it with CATERVA2_SECRET set"
+            ) from error
+        except (BadRequestError, AuthenticationError) as error:
+            raise AuthenticationError(f"{self.urlbase} refuses the login of {user.username!r}: {error}") from error
+        if not cookies:
+            raise BadGatewayError(f"{self.urlbase} answers the login of {user.username!r} without a cookie")
+        self.auth_cookie = _checked_cookie(cookies[0].partition(";")[0])
+        assert self.auth_cookie is not None
+        return self.auth_cookie
+
+    @contextmanager
+    def _answer(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        data: Mapping[str, str] | None = None,
+    ) -> Iterator[httpx.Response]:
+        """Send a request; yield the answer before its body is read, or raise the error that it means."""
+        own = {"cookie": self.auth_cookie} if self.auth_cookie else {}
+        all_headers = {**_VERBATIM, **own, **(headers or {})}
+        with (
+            self._translated(url),
+            self._http.stream(method, url, params=params, headers=all_headers, data=data) as response,
+        ):
+            _raise_for_status(response)
+            yield response
+
+    @contextmanager
+    def _translated(self, url: str) -> Iterator[None]:
+        """Turn the HTTP library's errors into ours, with the address and the remedy."""
+        try:
+            yield
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
+            raise UnreachableError(
+                f"no answer from {self.urlbase} ({one_line(str(error)) or type(error).__name__}):"
+                " is the address right, and is a subscriber (cat2sub) running there?"
+            ) from error
+        except httpx.TimeoutException as error:
+            raise UnavailableError(f"{url} did not go on answering within {self.timeout:g} s: try again") from error
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise UnavailableError(
+                f"the answer of {url} broke off ({one_line(str(error)) or type(error).__name__}): try again"
+            ) from error
+        except httpx.InvalidURL as error:
+            raise AddressError(f"{url!r} cannot be asked for: {error}") from error
+        except RuntimeError as error:
+            if not self._http.is_closed:
+                raise
+            raise UnavailableError(f"the session with {self.urlbase} is closed: open another") from error
+
+
+def _raise_for_status(response: httpx.Response) -> None:
+    status = response.status_code
+    if 200 <= status < 300 or status == 304:
+        return
+    if status < 400:
+        raise UnavailableError(
+            f"{response.url} has moved to {one_line(response.headers.get('location', '?'))}: use that address"
+        )
+    raise error_of(status, _head(response))
+
+
+def _head(response: httpx.Response) -> bytes:
+    """Read an error's text, but no more of it than a sane server sends."""
+    body = b""
+    for piece in response.iter_bytes():
+        body += piece
+        if len(body) >= _MAX_ERROR_BODY:
+            break
+    return body
+
+
+def _checked_cookie(cookie: str | None) -> str | None:
+    if not cookie:
+        return None
+    if not (cookie.isascii() and cookie.isprintable()):
+        raise BadRequestError("an authentication cookie is plain ASCII text, name=value")
+    return cookie
+
+
+def _tls(urlbase: str) -> ssl.SSLContext:
+    """Load the system's certificates only where they are used: it takes 40 ms, twenty times the rest.
+
+    The empty context for plain HTTP trusts nobody, so a mistake here could only refuse.
+    """
+    if urlbase.startswith("https:"):
+        return httpx.create_ssl_context()
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _no_cookies() -> CookieJar:
+    """Keep the library from storing cookies: the one that counts is sent as it was received."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
