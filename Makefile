@@ -1,0 +1,60 @@
+# `make help` tells what there is. Everything happens in .venv; delete it (`make clean`) to start afresh.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+
+.PHONY: help demo test check format bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo           install into .venv and run the three daemons on an example root, until Ctrl-C"
+	@echo "make demo ONCE=1    the same, ending by itself"
+	@echo "make test           run all tests (PYTEST_ARGS='-k name' chooses)"
+	@echo "make check          ruff, mypy, import-linter"
+	@echo "make format         let ruff put the source in order"
+	@echo "make bench          measure: a table, and a JSON file in tests/benchmarks/results"
+	@echo "make clean          remove .venv and what the tools left behind"
+	@echo
+	@echo "PYTHON=python3.12 chooses the Python that .venv is made of; 3.11 or newer."
+
+demo: $(VENV)/.installed-demo
+	@$(BIN)/python -m caterva2.demo $(if $(ONCE),--once)
+
+test: $(VENV)/.installed-tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.installed-tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-tests
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed-tests
+	$(BIN)/python -m tests.benchmarks
+
+clean:
+	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp for each set of packages: nothing is installed again until pyproject.toml changes.
+# The install is editable, so the source that runs is always the one in this directory.
+$(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[clients,services]'
+	@touch $@
+
+$(VENV)/.installed-tests: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[clients,services,tests]'
+	@touch $@ $(VENV)/.installed-demo
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "This needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) -V 2>/dev/null || echo 'not there')." >&2; \
+	  echo "Say which one to use: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "$(PYTHON) cannot make virtual environments; on Debian: apt install python3-venv" >&2; exit 1; }
