@@ -1,0 +1,92 @@
+"""The kinds of values that settings have; each is checked, and parsed, in one place."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
+
+from caterva2.address import Address, base_url
+from caterva2.paths import RootName
+
+ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
+_BUS_PREFIX = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
+
+
+def _address(value: object) -> Address:
+    if isinstance(value, Address):
+        return value
+    if isinstance(value, str):
+        return Address.parse(value)
+    raise ValueError('should be an address in quotes, such as "localhost:8000"')
+
+
+def _mqtt_listener(value: object) -> Address | None:
+    address = None if value is None or value == "" else _address(value)
+    if address is not None and address.socket is not None:
+        raise ValueError(f"{address} is a unix socket, which MQTT tools cannot reach: use host:port")
+    return address
+
+
+def _optional_base_url(value: str | None) -> str | None:
+    return base_url(value) if value else None
+
+
+def _broker_url(value: str) -> str:
+    url = base_url(value) if value else ""
+    if url and urlsplit(url).port == 0:
+        raise ValueError("port 0 stands for any free port: give the port that the broker listens on")
+    return url
+
+
+def _bus_url(value: str) -> str:
+    if not value:
+        return value
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme in {"mqtt", "mqtts", "ws", "wss"} and parts.hostname and (parts.port or 1)
+    except ValueError:
+        good = False
+    if not good or any(c.isspace() for c in value):
+        raise ValueError(f"{value!r} is not the URL of an MQTT broker: use mqtt://, mqtts://, ws:// or wss://host:port")
+    if "@" in parts.netloc:
+        raise ValueError("the URL is handed on to others: put user name and password into username and password")
+    return value
+
+
+def _bus_prefix(value: str) -> str:
+    if _BUS_PREFIX.fullmatch(value) is None:
+        raise ValueError(f"{value!r} is not a topic prefix: use letters, digits, '_', '-', '.' and '/' between levels")
+    return value
+
+
+def _service_id(value: str) -> str:
+    if value and ID.fullmatch(value) is None:
+        raise ValueError(f"{value!r} is not an identifier: use letters, digits, '_', '-' and '.', at most 64")
+    return value
+
+
+def _root_name(value: str) -> RootName:
+    name = RootName.parse(value)
+    if name.own:
+        raise ValueError(f"{value!r} is not a publisher's root name: '@' marks a subscriber's own roots")
+    return name
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+ListenAddress = Annotated[Address, PlainValidator(_address)]
+MqttListener = Annotated[Address | None, PlainValidator(_mqtt_listener)]
+OptionalUrl = Annotated[str | None, AfterValidator(_optional_base_url)]
+BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
+ServiceId = Annotated[str, AfterValidator(_service_id)]
+LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
+SubscriberUrl = Annotated[str, AfterValidator(base_url)]
+BusUrl = Annotated[str, AfterValidator(_bus_url)]
+BusPrefix = Annotated[str, AfterValidator(_bus_prefix)]
+PublishedName = Annotated[str, AfterValidator(_root_name)]
+Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]

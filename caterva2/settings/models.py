@@ -1,0 +1,165 @@
+"""The models of the settings: one per service, with all names, defaults and their reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from caterva2.address import Address
+from caterva2.settings.kinds import (
+    BrokerUrl,
+    BusPrefix,
+    BusUrl,
+    ListenAddress,
+    LogLevel,
+    MqttListener,
+    OptionalUrl,
+    PublishedName,
+    Seconds,
+    ServiceId,
+    SubscriberUrl,
+)
+
+
+class BusSettings(BaseModel):
+    """The message bus; the same `[bus]` section serves every daemon."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    url: BusUrl = ""
+    """An external MQTT broker, as mqtt://, mqtts://, ws:// or wss://; "" is cat2bro's own."""
+    prefix: BusPrefix = "caterva2"
+    """The first level of all topics; another one lets two installations share a broker."""
+    username: str = ""
+    """The name to join the MQTT broker with; "" joins anonymously, as cat2bro's own allows."""
+    password: str = Field(default="", repr=False)
+    """The password of that name."""
+    keepalive: int = Field(default=15, ge=1, le=3600)
+    """Seconds between two signs of life; 15 notices a dead connection within 30, for 2 bytes each."""
+
+
+class ServiceSettings(BaseSettings):
+    """What is common to the models: frozen, strict about names, fed by explicit layers only."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the layers of a `load_*` function, or else the arguments; never this process's environment."""
+        layers = init_settings.init_kwargs.get("_layers") if isinstance(init_settings, InitSettingsSource) else None
+        if layers is None:
+            return (init_settings,)
+        return tuple(InitSettingsSource(settings_cls, layer) for layer in layers)
+
+
+class BrokerSettings(ServiceSettings):
+    """The settings of cat2bro, section `[broker]`."""
+
+    http: ListenAddress = Address("localhost", 8000)
+    """Where it listens for HTTP and MQTT over WebSocket; only this machine, until told otherwise."""
+    mqtt: MqttListener = Field(default_factory=lambda data: _mqtt_address(data["http"]))
+    """Where it listens for MQTT tools; port 1883, which they assume, on the host of `http`; "" is nowhere."""
+    statedir: Path = Path("_caterva2/bro")
+    """The directory of its state: the roots that it knows."""
+    urlbase: OptionalUrl = None
+    """The address that others reach it at, when it is not that of `http` (a reverse proxy, `*:port`)."""
+    loglevel: LogLevel = "info"
+    """The least severe messages to log: debug, info, warning or error; info tells who comes and goes."""
+    bus: BusSettings = BusSettings()
+    """The `[bus]` section."""
+
+
+class PublisherSettings(ServiceSettings):
+    """The settings of a cat2pub, sections `[publisher]` and `[publisher.ID]`."""
+
+    id: ServiceId = ""
+    """Which `[publisher.ID]` section to read beside `[publisher]`, when several share a file."""
+    name: PublishedName
+    """The name of the root; unique among the publishers of a broker."""
+    root: Path
+    """The directory to publish; it must exist."""
+    http: ListenAddress = Address("localhost", 8001)
+    """Where it listens for subscribers; only this machine, until told otherwise."""
+    statedir: Path = Field(default_factory=lambda data: _statedir("pub", data["id"]))
+    """The directory of its state: the journal of the root's changes."""
+    urlbase: OptionalUrl = None
+    """The address that it announces, when it is not that of `http` (a reverse proxy, `*:port`)."""
+    broker: BrokerUrl = "http://localhost:8000"
+    """The broker's address; "" is none. Left out, it is that of the `[broker]` section."""
+    loglevel: LogLevel = "info"
+    """The least severe messages to log: debug, info, warning or error; info tells who comes and goes."""
+    heartbeat: Seconds = 30.0
+    """Seconds between two announcements; after three missing ones others take the root for offline."""
+    settle: Seconds = 0.1
+    """Seconds that a file must be left alone before its change is told; a save often is several writes."""
+    rescan: Seconds = 300.0
+    """Seconds between two walks through the root; they find what the system's notifications missed."""
+    bus: BusSettings = BusSettings()
+    """The `[bus]` section."""
+
+
+class SubscriberSettings(ServiceSettings):
+    """The settings of a cat2sub, sections `[subscriber]` and `[subscriber.ID]`."""
+
+    id: ServiceId = ""
+    """Which `[subscriber.ID]` section to read beside `[subscriber]`, when several share a file."""
+    http: ListenAddress = Address("localhost", 8002)
+    """Where it listens for clients; only this machine, until told otherwise."""
+    statedir: Path = Field(default_factory=lambda data: _statedir("sub", data["id"]))
+    """The directory of its state: the copies of what was read, and its own roots."""
+    urlbase: OptionalUrl = None
+    """The address that clients reach it at, when it is not that of `http` (a reverse proxy, `*:port`)."""
+    broker: BrokerUrl = "http://localhost:8000"
+    """The broker's address; "" is none. Left out, it is that of the `[broker]` section."""
+    loglevel: LogLevel = "info"
+    """The least severe messages to log: debug, info, warning or error; info tells who comes and goes."""
+    max_staleness: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 1.0
+    """Seconds that a copy is served unchecked while the bus is away; 1 spares most reads a question."""
+    secret: str = Field(default="", repr=False)
+    """What logins are signed with; "" is no logins. Better put into CATERVA2_SECRET than into a file."""
+    bus: BusSettings = BusSettings()
+    """The `[bus]` section."""
+
+
+class ClientSettings(ServiceSettings):
+    """The settings of cat2cli, section `[client]`."""
+
+    subscriber: SubscriberUrl = "http://localhost:8002"
+    """The subscriber's address. Left out, it is `urlbase`, or else `http`, of the `[subscriber]` section."""
+    username: str = ""
+    """The name to log in with; "" reads what is open to all."""
+    password: str = Field(default="", repr=False)
+    """The password of that name."""
+
+    @property
+    def urlbase(self) -> str:
+        """The base of the subscriber's URLs, without a slash at the end."""
+        return self.subscriber
+
+
+def _mqtt_address(http: Address) -> Address:
+    return Address("localhost" if http.socket else http.host, 1883)
+
+
+def _statedir(kind: str, identifier: str) -> Path:
+    return Path(f"_caterva2/{kind}.{identifier}" if identifier else f"_caterva2/{kind}")
+
+
+SECTIONS: Mapping[str, type[BaseModel]] = {
+    "broker": BrokerSettings,
+    "publisher": PublisherSettings,
+    "subscriber": SubscriberSettings,
+    "client": ClientSettings,
+    "bus": BusSettings,
+}
