@@ -59,12 +59,21 @@ class _Client(mqtt.Client):
     """A paho client that uses the socket it is given, instead of connecting one itself."""
 
     ready_socket: socket.socket
+    """Ours to close; paho drops what it could not bring through a handshake."""
 
     def _create_socket_connection(self) -> socket.socket:
         return self.ready_socket
 
     def _create_unix_socket_connection(self) -> socket.socket:
         return self.ready_socket
+
+    def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
+        assert self._ssl_context is not None  # we set it
+        wrapped = self._ssl_context.wrap_socket(tcp_sock, server_hostname=self.host, do_handshake_on_connect=False)
+        self.ready_socket = wrapped
+        wrapped.settimeout(self.connect_timeout)
+        wrapped.do_handshake()
+        return wrapped
 
 
 class Link:
@@ -90,8 +99,9 @@ class Link:
         try:
             async with asyncio.timeout(self._options.connect_timeout):
                 sock = await _connect_socket(self._url)
+                self._client.ready_socket = sock
                 self._guard = sock.dup()
-                await self._start_client(sock)
+                await self._start_client()
                 self._attach()
                 await self._or_lost(self._welcome)
         except TimeoutError as error:
@@ -127,8 +137,7 @@ class Link:
 
     # Connecting
 
-    async def _start_client(self, sock: socket.socket) -> None:
-        self._client.ready_socket = sock
+    async def _start_client(self) -> None:
         host = self._url.host or "localhost"
         port = self._url.port or 1
         if not (self._url.tls or self._url.websocket):
@@ -247,6 +256,7 @@ class Link:
         self._cut()
         if self._guard is not None:
             self._guard.close()
+            self._client.ready_socket.close()
 
     def _cut(self) -> None:
         if self._guard is not None:
