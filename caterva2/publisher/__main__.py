@@ -1,0 +1,8 @@
+"""`python -m caterva2.publisher` is `cat2pub`."""
+
+import sys
+
+from caterva2.publisher.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

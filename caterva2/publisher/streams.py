@@ -1,0 +1,137 @@
+"""Answers that are sent while they are read."""
+
+from __future__ import annotations
+
+import logging
+import re
+import zlib
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+
+from pydantic_core import to_json
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from caterva2.errors import FrameError, RangeError, VersionChangedError
+from caterva2.models import CatalogHead, ChunkWish, DatasetEntry
+from caterva2.publisher.metrics import Metrics
+from caterva2.publisher.reader import Reader
+from caterva2.publisher.source import Anatomy, OpenDataset, StoredChunk
+from caterva2.records import ChunkRecord, Status, digest_of, digest_text
+
+logger = logging.getLogger(__name__)
+
+OCTETS = "application/octet-stream"
+_RANGE = re.compile(r"bytes=(?:([0-9]{1,19})-([0-9]{0,19})|-([0-9]{1,19}))")
+
+
+class Streamed(StreamingResponse):
+    """A stream that owns what it reads from, and ends short, the connection closed, when that changes.
+
+    Args:
+        content: the pieces.
+        resources: closed when the answer is sent, or the client is gone.
+        status: of the answer.
+        headers: of the answer.
+        media_type: of the content.
+    """
+
+    def __init__(
+        self,
+        content: AsyncIterator[bytes],
+        resources: AsyncExitStack,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        media_type: str = OCTETS,
+    ) -> None:
+        super().__init__(content, status, headers, media_type)
+        self._resources = resources
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer."""
+        async with self._resources:
+            try:
+                await super().__call__(scope, receive, send)
+            except* (VersionChangedError, OSError) as errors:
+                # The length is promised already: all that tells the client is a connection that is cut.
+                logger.info("%s: cut off: %s", scope["path"], errors.exceptions[0])
+
+
+async def records(
+    reader: Reader, dataset: OpenDataset, anatomy: Anatomy, wishes: Sequence[ChunkWish], metrics: Metrics
+) -> AsyncIterator[bytes]:
+    """The stream of records that answers `POST /api/chunks`."""
+    asked = iter(wishes)
+    try:
+        async for piece in reader.pieces(dataset, anatomy, [wish.n for wish in wishes]):
+            parts: list[bytes] = []
+            for (n, chunk), wish in zip(piece, asked, strict=False):
+                record = _record(n, chunk, wish.have)
+                metrics.chunks[record.status.name.lower()] += 1
+                parts += (record.header, record.payload)
+            yield b"".join(parts)
+        yield ChunkRecord(0, Status.END).header
+    except VersionChangedError:
+        yield ChunkRecord(0, Status.CHANGED).header
+
+
+def _record(n: int, chunk: StoredChunk, have: str | None) -> ChunkRecord:
+    if isinstance(chunk, FrameError):
+        return ChunkRecord(n, Status.ERROR, 0, " ".join(chunk.detail.split()).encode())
+    digest = digest_of(chunk)
+    if have == digest_text(digest):
+        return ChunkRecord(n, Status.SAME, digest)
+    return ChunkRecord(n, Status.DATA, digest, chunk)
+
+
+def catalog_text(catalog: Iterator[CatalogHead | list[DatasetEntry]], head: CatalogHead) -> Iterator[bytes]:
+    """The catalog as JSON, one dataset a line, so that it can be read line by line."""
+    start = head.model_dump_json()[:-1] + ', "datasets": [\n'
+    yield start.encode()
+    comma = b""
+    for batch in catalog:
+        assert isinstance(batch, list)
+        yield comma + b",\n".join(entry.model_dump_json().encode() for entry in batch)
+        comma = b",\n"
+    yield b"\n]}\n"
+
+
+def list_text(catalog: Iterator[CatalogHead | list[DatasetEntry]]) -> Iterator[bytes]:
+    """The paths as a JSON list."""
+    comma = b"["
+    for batch in catalog:
+        assert isinstance(batch, list)
+        yield comma + to_json([entry.path for entry in batch])[1:-1]
+        comma = b","
+    yield b"]" if comma == b"," else b"[]"
+
+
+def gzipped(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Compress a stream; fast rather than small."""
+    compressor = zlib.compressobj(1, wbits=31)
+    for piece in pieces:
+        if data := compressor.compress(piece):
+            yield data
+    yield compressor.flush()
+
+
+def parse_range(header: str | None, length: int) -> range | None:
+    """Read a `Range` header of one range; None where the whole is to be sent (RFC 9110, 14.2).
+
+    Raises:
+        RangeError: if the range lies outside of the file.
+    """
+    match = _RANGE.fullmatch(header.replace(" ", "").lower()) if header else None
+    if match is None:
+        return None  # several ranges, another unit, or nonsense: all may be ignored
+    first, last, suffix = match.groups()
+    if suffix is not None:
+        found = range(max(length - int(suffix), 0), length)
+    elif last and int(last) < int(first):
+        return None
+    else:
+        found = range(int(first), min(int(last) + 1, length) if last else length)
+    if not found:
+        raise RangeError(f"range {header!r} lies outside of the {length} bytes of the file", length)
+    return found
