@@ -16,6 +16,8 @@ from caterva2.errors import SettingsError
 from caterva2.settings.kinds import ID
 from caterva2.settings.models import SECTIONS
 
+# How alike two names are, from 0 to 1, when one is taken for a mistyped other.
+_TYPO = 0.85
 CONF_FILE = "caterva2.toml"
 WITH_ID = frozenset({"publisher", "subscriber"})
 Options = Mapping[str, object]
@@ -85,15 +87,20 @@ def _read_environment(environ: Mapping[str, str]) -> Source:
     } | _SHORT_VARIABLES
     source = Source()
     for variable, value in environ.items():
-        if not variable.startswith("CATERVA2_") or variable == "CATERVA2_CONF" or _KUBERNETES.fullmatch(variable):
-            continue
-        if variable not in names:
-            raise SettingsError(
-                f"{variable}: no such setting: {remedy(variable, [*names, 'CATERVA2_CONF'], 'unset it')}"
-            )
-        section, key = names[variable]
-        source.sections.setdefault(section, {})[key] = Given(value, variable)
+        if variable in names:
+            section, key = names[variable]
+            source.sections.setdefault(section, {})[key] = Given(value, variable)
+        elif _mistaken(variable, names):
+            raise SettingsError(f"{variable}: no such setting: {remedy(variable, names, 'unset it')}")
     return source
+
+
+def _mistaken(variable: str, names: Iterable[str]) -> bool:
+    """Whether an unknown variable was meant for us; CATERVA2_TEST_DATA may well belong to another program."""
+    if not variable.startswith("CATERVA2_") or variable == "CATERVA2_CONF" or _KUBERNETES.fullmatch(variable):
+        return False
+    ours = any(variable.startswith(f"CATERVA2_{section.upper()}_") for section in SECTIONS)
+    return ours or bool(get_close_matches(variable, names, n=1, cutoff=_TYPO))
 
 
 def _read_file(cwd: Path, conf: str | None) -> Source:
