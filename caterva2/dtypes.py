@@ -24,7 +24,7 @@ def parse_dtype(form: Any) -> np.dtype[Any]:
         FrameError: if it is no dtype, or one that holds Python objects.
     """
     try:
-        dtype = np.dtype(_literal(form) if isinstance(form, str) else _plain(form))
+        dtype: np.dtype[Any] = np.dtype(_literal(form) if isinstance(form, str) else _plain(form))
     except (TypeError, ValueError, SyntaxError, KeyError, MemoryError, RecursionError) as error:
         raise FrameError(f"{_shown(form)} is not a NumPy dtype") from error
     if dtype.hasobject:
@@ -41,7 +41,7 @@ def dtype_json(dtype: np.dtype[Any]) -> DtypeJson:
         "names": list(dtype.names),
         "formats": [dtype_json(f[0]) if f[0].subdtype is None else _subarray(f[0]) for f in fields],
     }
-    if np.dtype({key: _plain(value) for key, value in form.items()}) != dtype:
+    if np.dtype(_plain(form)) != dtype:
         form |= {"offsets": [f[1] for f in fields], "itemsize": dtype.itemsize}
     return form
 

@@ -13,7 +13,7 @@ from caterva2.chunks import chunk_blocksize
 from caterva2.dtypes import dtype_json
 from caterva2.errors import FrameError
 from caterva2.frames import FrameLayout, Skeleton, hollow_frame
-from caterva2.models import ArrayInfo, DatasetInfo, FrameInfo, Kind, timestamp
+from caterva2.models import ArrayInfo, DatasetInfo, FrameInfo, Kind, SchunkInfo, timestamp
 
 # The keys that upstream's clients know; one that they do not know makes C2Array raise a TypeError.
 _CPARAMS = ("codec", "codec_meta", "clevel", "filters", "filters_meta", "typesize", "blocksize", "splitmode")
@@ -58,7 +58,7 @@ def describe(
         chunks=geometry.chunks,
         blocks=geometry.blocks,
         dtype=dtype_json(geometry.dtype),
-        schunk={**form, "mtime": when},
+        schunk=SchunkInfo(**form, mtime=when),
         mtime=when,
         accept_ranges=accept_ranges,
     )

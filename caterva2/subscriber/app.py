@@ -1,0 +1,91 @@
+"""The subscriber as an app: building opens nothing, the lifespan opens everything."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import blosc2
+from starlette.applications import Starlette
+
+from bus.client import BusClient
+from bus.messages import ServiceStatus
+from bus.topics import Topics
+from caterva2.address import Address
+from caterva2.daemon.arguments import package_version
+from caterva2.daemon.http import error_handlers
+from caterva2.daemon.locator import bus_urls
+from caterva2.daemon.statedir import StateDir
+from caterva2.daemon.supervisor import Supervisor
+from caterva2.settings import SubscriberSettings
+from caterva2.subscriber.catalog import Catalog
+from caterva2.subscriber.follower import Follower
+from caterva2.subscriber.mirror import MirrorStore
+from caterva2.subscriber.origin import Origin
+from caterva2.subscriber.reader import Reader
+from caterva2.subscriber.routes import routes
+from caterva2.subscriber.routes.state import State
+from caterva2.subscriber.store import CatalogStore
+from caterva2.subscriber.userroots import UserRoots
+
+
+def create_app(settings: SubscriberSettings, address: Address) -> Starlette:
+    """Make the subscriber's app.
+
+    Args:
+        settings: its settings.
+        address: where it listens for HTTP, with the real port.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, State]]:
+        # So that decompressing in a thread leaves the event loop running; one thread each beats two that share.
+        blosc2.set_releasegil(True)
+        async with AsyncExitStack() as stack:
+            directory = stack.enter_context(StateDir(settings.statedir)).path
+            store = stack.enter_context(CatalogStore(directory / "catalog.sqlite"))
+            mirrors = MirrorStore(directory / "cache")
+            stack.callback(mirrors.close)
+            catalog = Catalog()
+            for root, datasets in await asyncio.to_thread(lambda: list(store.load())):
+                catalog.restore(root, datasets)
+            origin = await stack.enter_async_context(Origin.open())
+            tasks = await stack.enter_async_context(Supervisor.of(app))
+            topics = Topics(settings.bus.prefix)
+            follower = Follower(catalog, store, mirrors, origin, tasks, topics)
+            own = UserRoots(directory)
+            reader = Reader(catalog, mirrors, origin, own, follower.carry_out, tasks, settings.max_staleness)
+            if settings.broker or settings.bus.url:
+                bus = await stack.enter_async_context(_bus_client(settings, topics))
+                follower.join(bus)
+                tasks.start(follower.follow(_status(settings, address)), "follow the bus")
+            yield {"subscriber": State(settings, catalog, reader, follower, own)}
+
+    return Starlette(routes=routes(), lifespan=lifespan, exception_handlers=error_handlers())
+
+
+def _bus_client(settings: SubscriberSettings, topics: Topics) -> BusClient:
+    return BusClient(
+        bus_urls(settings.broker, settings.bus),
+        topics=topics,
+        client_id=f"cat2sub-{settings.id}" if settings.id else "cat2sub",
+        keepalive=settings.bus.keepalive,
+        username=settings.bus.username or None,
+        password=settings.bus.password or None,
+    )
+
+
+def _status(settings: SubscriberSettings, address: Address) -> ServiceStatus:
+    return ServiceStatus(
+        kind="subscriber",
+        id=settings.id or "subscriber",
+        status="online",
+        http=settings.urlbase or ("" if address.socket else address.url),
+        instance=secrets.token_hex(8),
+        birth=0,
+        time=time.time(),
+        version=package_version(),
+    )

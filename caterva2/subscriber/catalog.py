@@ -1,0 +1,285 @@
+"""What a subscriber knows of the roots: where they are, their datasets, and how current that is.
+
+The rules, which `apply` follows; a message goes in, a list of effects comes out, and nothing else happens:
+
+- An announcement tells where a root is and the head (`epoch`, `seq`) of its journal. One with an older birth of the
+  same instance is a late echo and is ignored.
+- A root is *in step* when its datasets are those of the announced head. A change is applied only when its `seq` is the
+  next one of the same epoch; one that is already known is ignored; anything else means that something was missed, the
+  root falls *behind* and the follower catches up over HTTP.
+- What the bus may have lost while it was away is not known, so `disconnected` puts every root out of step.
+- A root is *live* while it is in step and its publisher was heard of within three heartbeats. Only then is a read
+  answered without asking the publisher.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from bus.messages import Changes, RootAnnouncement
+from caterva2.errors import NotFoundError
+from caterva2.models import CatalogHead, ChangeEntry, DatasetEntry
+from caterva2.paths import DatasetPath, RootName
+
+# A heartbeat may be lost, and one may be late: silence for longer than this many is an absence.
+_HEARTBEATS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """What is known of a publisher's root.
+
+    Attributes:
+        name: of the root.
+        http: where its publisher is.
+        online: what the last announcement said.
+        instance: of the publisher.
+        birth: of the publisher's connection to the bus.
+        heartbeat: seconds between two announcements.
+        heard: when the last announcement or change came, on the caller's monotonic clock; None if never.
+        announced: the head of the journal as announced, (epoch, seq).
+        head: the head that the known datasets belong to; None before the first listing.
+        checked: whether, on this connection to the bus, nothing was missed since `head`.
+        subscribed: whether someone asked to follow it.
+    """
+
+    name: RootName
+    http: str
+    online: bool = False
+    instance: str = ""
+    birth: int = 0
+    heartbeat: float = 30.0
+    heard: float | None = None
+    announced: tuple[str, int] | None = None
+    head: tuple[str, int] | None = None
+    checked: bool = False
+    subscribed: bool = False
+
+    @property
+    def in_step(self) -> bool:
+        """Whether the known datasets are those of the announced head, and no message was missed."""
+        return self.checked and self.head is not None and self.head == self.announced
+
+    def live(self, now: float) -> bool:
+        """Whether what is known is current without asking the publisher."""
+        heard_of = self.heard is not None and now - self.heard <= _HEARTBEATS * self.heartbeat
+        return self.online and self.in_step and heard_of
+
+
+@dataclass(frozen=True, slots=True)
+class CatchUp:
+    """Effect: ask the publisher what was missed."""
+
+    root: RootName
+
+
+@dataclass(frozen=True, slots=True)
+class SaveRoot:
+    """Effect: keep what is known of a root across restarts."""
+
+    root: RootName
+
+
+@dataclass(frozen=True, slots=True)
+class SaveDatasets:
+    """Effect: keep these datasets (and forget the deleted ones) across restarts."""
+
+    root: RootName
+    present: tuple[DatasetEntry, ...]
+    deleted: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DropMirror:
+    """Effect: give the disk space of a deleted dataset back."""
+
+    path: DatasetPath
+
+
+Effect = CatchUp | SaveRoot | SaveDatasets | DropMirror
+
+
+@dataclass(slots=True)
+class Catalog:
+    """The roots and datasets that are known."""
+
+    _roots: dict[str, Root] = field(default_factory=dict)
+    _datasets: dict[str, dict[str, DatasetEntry]] = field(default_factory=dict)
+
+    def restore(self, root: Root, datasets: Iterable[DatasetEntry]) -> None:
+        """Take over what an earlier run knew; it counts as unchecked."""
+        self._roots[root.name] = replace(root, checked=False, heard=None)
+        self._datasets[root.name] = {entry.path: entry for entry in datasets}
+
+    def roots(self) -> list[Root]:
+        """All known roots, by name."""
+        return [self._roots[name] for name in sorted(self._roots)]
+
+    def root(self, name: str) -> Root:
+        """One root.
+
+        Raises:
+            NotFoundError: if no publisher has announced it.
+        """
+        try:
+            return self._roots[name]
+        except KeyError:
+            raise NotFoundError(f"{name} not known by the broker") from None
+
+    def datasets(self, name: str) -> Mapping[str, DatasetEntry]:
+        """The datasets of a root by path."""
+        return self._datasets.get(name, {})
+
+    def names(self, path: DatasetPath) -> list[str]:
+        """What `GET /api/list` answers: the datasets below a directory, or the name of a dataset itself.
+
+        Raises:
+            NotFoundError: if there is neither a directory nor a dataset of this name.
+        """
+        datasets = self.datasets(path.root)
+        if path.name in datasets:
+            return [path.basename]
+        start = f"{path.name}/" if path.name else ""
+        names = sorted(name[len(start) :] for name in datasets if name.startswith(start))
+        if not names and path.name:
+            raise NotFoundError(f"{path} does not exist: it is neither a dataset nor a directory")
+        return names
+
+    def lookup(self, path: DatasetPath) -> DatasetEntry | None:
+        """The dataset as it was last heard of."""
+        return self.datasets(path.root).get(path.name)
+
+    def apply(self, message: RootAnnouncement | Changes, now: float) -> list[Effect]:
+        """Take in a message of the bus."""
+        if isinstance(message, Changes):
+            return self._changes(message, now)
+        return self._announcement(message, now)
+
+    def subscribe(self, name: str) -> list[Effect]:
+        """Follow a root from now on."""
+        root = self.root(name)
+        if root.subscribed:
+            return []
+        self._roots[name] = replace(root, subscribed=True)
+        return [SaveRoot(root.name), CatchUp(root.name)]
+
+    def connected(self) -> list[Effect]:
+        """The bus is there (again): what was published before is not known."""
+        return [CatchUp(root.name) for root in self._unchecked() if root.subscribed]
+
+    def disconnected(self) -> None:
+        """The bus is gone: from here on messages are missed."""
+        list(self._unchecked())
+
+    def _unchecked(self) -> Iterator[Root]:
+        for name, root in self._roots.items():
+            self._roots[name] = replace(root, checked=False)
+            yield self._roots[name]
+
+    def forget(self, name: str) -> None:
+        """A root is no more."""
+        self._roots.pop(name, None)
+        self._datasets.pop(name, None)
+
+    def suspect(self, path: DatasetPath) -> None:
+        """Believe no longer that a dataset is at the version that was last heard of."""
+        entry = self.lookup(path)
+        if entry is not None:
+            self._datasets[path.root][path.name] = entry.model_copy(update={"etag": ""})
+
+    def observe(self, path: DatasetPath, entry: DatasetEntry | None) -> list[Effect]:
+        """Take in what the publisher itself just said of a dataset; None means that it does not exist."""
+        before = self.lookup(path)
+        if before == entry:
+            return []
+        datasets = self._datasets.setdefault(path.root, {})
+        if entry is None:
+            del datasets[path.name]
+            return [SaveDatasets(path.root, (), (path.name,)), DropMirror(path)]
+        datasets[path.name] = entry
+        return [SaveDatasets(path.root, (entry,), ())]
+
+    def caught_up(self, name: RootName, head: CatalogHead, changes: Iterable[ChangeEntry]) -> list[Effect]:
+        """Take in the publisher's answer to what was missed."""
+        effects = self._store(name, changes)
+        return [*effects, *self._at_head(name, head)]
+
+    def listed(self, name: RootName, head: CatalogHead, entries: Iterable[DatasetEntry]) -> list[Effect]:
+        """Take in the publisher's whole catalog."""
+        before, after = self._datasets.get(name, {}), {entry.path: entry for entry in entries}
+        self._datasets[name] = after
+        deleted = tuple(path for path in before if path not in after)
+        present = tuple(entry for path, entry in after.items() if before.get(path) != entry)
+        effects: list[Effect] = [SaveDatasets(name, present, deleted)] if present or deleted else []
+        effects += [DropMirror(DatasetPath(name, path)) for path in deleted]
+        return [*effects, *self._at_head(name, head)]
+
+    def _at_head(self, name: RootName, head: CatalogHead) -> list[Effect]:
+        root, here = self._roots[name], (head.epoch, head.seq)
+        # The announcement of this head may be on its way still; the publisher's own word is as good.
+        behind = root.announced is None or root.announced[0] != head.epoch or root.announced[1] < head.seq
+        announced = here if behind else root.announced
+        self._roots[name] = replace(root, head=here, announced=announced, checked=True)
+        return [SaveRoot(name), CatchUp(name)] if announced != here else [SaveRoot(name)]
+
+    def _announcement(self, message: RootAnnouncement, now: float) -> list[Effect]:
+        name = RootName(message.name)
+        before = self._roots.get(name) or Root(name, message.http)
+        if message.instance == before.instance and message.birth < before.birth:
+            return []
+        online = message.status == "online"
+        root = replace(
+            before,
+            http=message.http,
+            online=online,
+            instance=message.instance,
+            birth=message.birth,
+            heartbeat=message.heartbeat,
+            heard=now if online else before.heard,
+            announced=(message.epoch, message.seq) if online else before.announced,
+        )
+        self._roots[name] = root
+        moved = (root.http, root.instance, root.online) != (before.http, before.instance, before.online)
+        effects: list[Effect] = [SaveRoot(name)] if moved or name not in self._datasets else []
+        self._datasets.setdefault(name, {})
+        return effects + ([CatchUp(name)] if online and root.subscribed and not root.in_step else [])
+
+    def _changes(self, message: Changes, now: float) -> list[Effect]:
+        root = self._roots.get(message.root)
+        if root is None or root.head is None or not root.subscribed:
+            return []
+        epoch, seq = root.head
+        fresh = [change for change in message.changes if change.epoch != epoch or change.seq > seq]
+        if not fresh:
+            return []
+        expected = [(epoch, seq + 1 + i) for i in range(len(fresh))]
+        if [(change.epoch, change.seq) for change in fresh] != expected:
+            self._roots[root.name] = replace(root, checked=False)
+            return [CatchUp(root.name)]
+        head = expected[-1]
+        ahead = root.announced is not None and root.announced[0] == epoch and root.announced > head
+        self._roots[root.name] = replace(root, head=head, announced=root.announced if ahead else head, heard=now)
+        entries = (ChangeEntry(**change.model_dump(include=set(ChangeEntry.model_fields))) for change in fresh)
+        return [*self._store(root.name, entries), SaveRoot(root.name)]
+
+    def _store(self, name: RootName, changes: Iterable[ChangeEntry]) -> list[Effect]:
+        datasets = self._datasets.setdefault(name, {})
+        touched: dict[str, DatasetEntry | None] = {}
+        for change in changes:
+            touched[change.path] = _entry_of(change)
+        for path, entry in touched.items():
+            if entry is None:
+                datasets.pop(path, None)
+            else:
+                datasets[path] = entry
+        deleted = tuple(path for path, entry in touched.items() if entry is None)
+        present = tuple(entry for entry in touched.values() if entry is not None)
+        effects: list[Effect] = [SaveDatasets(name, present, deleted)] if touched else []
+        return effects + [DropMirror(DatasetPath(name, path)) for path in deleted]
+
+
+def _entry_of(change: ChangeEntry) -> DatasetEntry | None:
+    if change.type == "deleted" or change.etag is None:
+        return None
+    return DatasetEntry(path=change.path, kind=change.kind, etag=change.etag, nbytes=change.nbytes, mtime=change.mtime)

@@ -1,0 +1,209 @@
+"""Follows the roots: takes the bus's messages to the catalog, and does what the catalog wants done.
+
+The flow: `bus.messages() -> catalog.apply -> effects`. Saving goes to the store and to the mirrors through a thread, in
+order. Catching up is one task for each root, which asks the publisher over HTTP; however often a root falls behind
+meanwhile, it asks once more. A publisher that gives no answer is asked again with growing pauses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from random import uniform
+from typing import Literal
+
+from bus import (
+    Bus,
+    BusUnavailableError,
+    Changes,
+    Connected,
+    Disconnected,
+    Resync,
+    RootAnnouncement,
+    ServiceStatus,
+    Topics,
+)
+from caterva2.daemon.supervisor import Supervisor
+from caterva2.errors import Caterva2Error, GoneError, UnavailableError
+from caterva2.models import CatalogHead, DatasetEntry
+from caterva2.paths import RootName
+from caterva2.subscriber.catalog import Catalog, CatchUp, DropMirror, Effect, SaveDatasets, SaveRoot
+from caterva2.subscriber.mirror import MirrorStore
+from caterva2.subscriber.origin import Origin
+from caterva2.subscriber.store import CatalogStore
+
+logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 15.0  # seconds
+
+
+class Follower:
+    """Keeps the catalog in step with the publishers.
+
+    Args:
+        catalog: what is known of the roots.
+        store: where that is kept across restarts.
+        mirrors: what is on disk of the datasets.
+        origin: the way to the publishers.
+        supervisor: owns the tasks that catch up.
+        topics: of the bus.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: CatalogStore,
+        mirrors: MirrorStore,
+        origin: Origin,
+        supervisor: Supervisor,
+        topics: Topics,
+    ) -> None:
+        self._catalog = catalog
+        self._store = store
+        self._mirrors = mirrors
+        self._origin = origin
+        self._supervisor = supervisor
+        self._topics = topics
+        self._bus: Bus | None = None
+        self._catching_up: dict[RootName, asyncio.Task[None]] = {}
+        self._again: set[RootName] = set()
+        self._locks: dict[RootName, asyncio.Lock] = {}
+        self._saving = asyncio.Lock()
+
+    def join(self, bus: Bus) -> None:
+        """Take the bus to follow."""
+        self._bus = bus
+
+    async def follow(self, status: ServiceStatus) -> None:
+        """Follow the bus until it is left; tell it our status at each connection."""
+        assert self._bus is not None
+        subscribed = [self._topics.change(root.name) for root in self._catalog.roots() if root.subscribed]
+        await self._bus.subscribe(self._topics.all_roots, *subscribed)
+        async for event in self._bus.messages():
+            match event:
+                case Connected():
+                    logger.info("joined the bus at %s", event.url)
+                    await self.carry_out(self._catalog.connected())
+                    with suppress(BusUnavailableError):
+                        await self._bus.publish(status.model_copy(update={"birth": event.birth, "time": time.time()}))
+                case Disconnected():
+                    logger.warning("lost the bus: %s", event.reason)
+                    self._catalog.disconnected()
+                case Resync():
+                    await self.carry_out(self._catalog.connected())
+                case RootAnnouncement() | Changes():
+                    await self.carry_out(self._catalog.apply(event, time.monotonic()))
+
+    @property
+    def bus_state(self) -> Literal["connected", "disconnected", "none"]:
+        """Whether the bus is connected, disconnected, or none is configured."""
+        if self._bus is None:
+            return "none"
+        return "connected" if self._bus.connected else "disconnected"
+
+    async def subscribe(self, name: RootName) -> None:
+        """Follow a root, and return when its datasets are known.
+
+        Raises:
+            NotFoundError: if no publisher has announced it.
+            UnavailableError: if its publisher gives no answer and nothing of it was known before.
+        """
+        root = self._catalog.root(name)
+        if root.subscribed and root.head is not None:
+            return
+        if self._bus is not None:
+            await self._bus.subscribe(self._topics.change(name))
+        effects = [effect for effect in self._catalog.subscribe(name) if not isinstance(effect, CatchUp)]
+        await self.carry_out(effects)
+        if self._catalog.root(name).head is None:
+            await self._catch_up_once(name)
+
+    async def refresh(self, name: RootName) -> None:
+        """Catch up now with a root that nothing vouches for.
+
+        Raises:
+            UnavailableError: if its publisher gives no answer.
+        """
+        await self._catch_up_once(name)
+
+    async def carry_out(self, effects: Iterable[Effect]) -> None:
+        """Do what the catalog wants done."""
+        effects = list(effects)
+        saves = [effect for effect in effects if not isinstance(effect, CatchUp)]
+        for effect in effects:
+            if isinstance(effect, CatchUp):
+                self._start_catching_up(effect.root)
+        if saves:
+            async with self._saving:
+                await asyncio.to_thread(self._save, saves)
+
+    def _save(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case SaveDatasets():
+                    self._store.save_datasets(effect)
+                case SaveRoot():
+                    self._store.save_root(self._catalog.root(effect.root))
+                case DropMirror():
+                    self._mirrors.remove(effect.path)
+
+    def _start_catching_up(self, name: RootName) -> None:
+        task = self._catching_up.get(name)
+        if task is not None and not task.done():
+            self._again.add(name)
+            return
+        self._catching_up[name] = self._supervisor.start(self._catch_up(name), f"catching up with {name}")
+
+    async def _catch_up(self, name: RootName) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            self._again.discard(name)
+            try:
+                await self._catch_up_once(name)
+            except UnavailableError as error:
+                if not self._catalog.root(name).online:
+                    # It announces itself when it is back, which starts this again.
+                    return
+                logger.info("cannot catch up with %s: %s", name, error)
+                self._again.add(name)
+            except Caterva2Error as error:
+                logger.warning("cannot catch up with %s: %s", name, error)
+                self._again.add(name)
+            if name not in self._again:
+                return
+            await asyncio.sleep(pause * uniform(0.5, 1.5))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _catch_up_once(self, name: RootName) -> None:
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            root = self._catalog.root(name)
+            if root.head is not None:
+                try:
+                    answer = await self._origin.changes(root.http, *root.head)
+                except GoneError as error:
+                    logger.info("listing %s afresh: %s", name, error)
+                else:
+                    head = CatalogHead(epoch=answer.epoch, seq=answer.seq)
+                    await self._saved(self._catalog.caught_up(name, head, answer.changes))
+                    return
+            await self._list(name, root.http)
+
+    async def _list(self, name: RootName, address: str) -> None:
+        head: CatalogHead | None = None
+        entries: list[DatasetEntry] = []
+        async for item in self._origin.catalog(address):
+            if isinstance(item, CatalogHead):
+                head = item
+            else:
+                entries += item
+        assert head is not None
+        await self._saved(await asyncio.to_thread(self._catalog.listed, name, head, entries))
+
+    async def _saved(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, CatchUp):
+                self._again.add(effect.root)
+        await self.carry_out(effect for effect in effects if not isinstance(effect, CatchUp))

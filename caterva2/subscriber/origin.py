@@ -1,0 +1,225 @@
+"""Calls to publishers: the only place that knows how a publisher is spoken to.
+
+httpx carries what is small. Chunks come in bulk, where httpx costs four times as much processor time as aiohttp
+(docs/design/), so aiohttp carries these alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import aiohttp
+import httpx
+from pydantic import TypeAdapter, ValidationError
+from yarl import URL
+
+from caterva2.address import base_url
+from caterva2.errors import (
+    AddressError,
+    BadGatewayError,
+    Caterva2Error,
+    UnreachableError,
+    error_for_status,
+)
+from caterva2.frames import Skeleton
+from caterva2.models import CatalogHead, ChangesAnswer, ChunksRequest, ChunkWish, DatasetEntry, Model
+from caterva2.records import ChunkRecord, SkeletonHead, decode_skeleton, read_records
+
+_CONNECT_TIMEOUT = 5.0  # seconds
+_READ_TIMEOUT = 30.0  # seconds between two pieces of an answer
+_CATALOG_HEAD = re.compile(r'\{"epoch": ?"(?P<epoch>[^"]*)", ?"seq": ?(?P<seq>\d+)')
+_CATALOG_BATCH = 1000
+_PIECE = 1 << 20
+_ENTRY = TypeAdapter(DatasetEntry)
+_M = TypeVar("_M", bound=Model)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The way to all publishers.
+
+    Args:
+        http: for what is small.
+        bulk: for chunks.
+    """
+
+    http: httpx.AsyncClient
+    bulk: aiohttp.ClientSession
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls) -> AsyncIterator[Self]:
+        """Open the connection pools."""
+        async with AsyncExitStack() as stack:
+            timeout = httpx.Timeout(_READ_TIMEOUT, connect=_CONNECT_TIMEOUT)
+            http = await stack.enter_async_context(httpx.AsyncClient(timeout=timeout, trust_env=False))
+            bulk = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT, sock_read=_READ_TIMEOUT),
+                connector=aiohttp.TCPConnector(limit=0, limit_per_host=16),
+                read_bufsize=_PIECE,
+                auto_decompress=False,
+            )
+            await stack.enter_async_context(bulk)
+            yield cls(http, bulk)
+
+    async def catalog(self, address: str) -> AsyncIterator[CatalogHead | list[DatasetEntry]]:
+        """List a root: first the head of its journal, then its datasets in batches.
+
+        Raises:
+            UnreachableError: if there is no answer.
+            BadGatewayError: if the answer makes no sense.
+        """
+        url = _url(address, "api/catalog")
+        with _translated(address):
+            async with self.http.stream("GET", url) as response:
+                if response.status_code != 200:
+                    await response.aread()
+                    raise _error_of(response, address)
+                lines = response.aiter_lines()
+                match = _CATALOG_HEAD.match(await anext(lines, ""))
+                if match is None:
+                    raise BadGatewayError(f"the publisher at {address} sent no catalog")
+                yield CatalogHead(epoch=match["epoch"], seq=int(match["seq"]))
+                async for batch in _batches(lines, address):
+                    yield batch
+
+    async def changes(self, address: str, epoch: str, since: int) -> ChangesAnswer:
+        """Ask what happened after `since`.
+
+        Raises:
+            GoneError: if the journal does not reach back that far.
+        """
+        return await self._get(ChangesAnswer, address, "api/changes", {"epoch": epoch, "since": since})
+
+    async def skeleton(self, address: str, name: str) -> tuple[SkeletonHead, Skeleton]:
+        """Ask for a dataset without its chunks, at its present version.
+
+        Raises:
+            NotFoundError: if there is no such dataset.
+            FrameError: if it cannot be read where it is.
+        """
+        response = await self._answer(address, f"api/skeleton/{quote(name)}")
+        head, skeleton = decode_skeleton(response.content)
+        if head.entry.path != name:
+            raise BadGatewayError(f"the publisher at {address} answered with another dataset than {name}")
+        return head, skeleton
+
+    async def unchanged(self, address: str, name: str, etag: str) -> bool:
+        """Ask whether a dataset is still at this version.
+
+        Raises:
+            NotFoundError: if there is no such dataset any more.
+        """
+        path = f"api/info/{quote(name)}"
+        response = await self._answer(address, path, headers={"If-None-Match": f'"{etag}"'}, accepted=(200, 304))
+        return response.status_code == 304
+
+    async def chunks(
+        self, address: str, name: str, etag: str, wishes: Sequence[ChunkWish]
+    ) -> AsyncIterator[ChunkRecord]:
+        """Ask for chunks of one version, in one request; they come in the order asked.
+
+        Raises:
+            VersionChangedError: if the dataset is at another version.
+        """
+        body = ChunksRequest(chunks=tuple(wishes)).model_dump_json(exclude_none=True)
+        headers = {"If-Match": f'"{etag}"', "Content-Type": "application/json"}
+        url = _url(address, f"api/chunks/{quote(name)}")
+        with _translated(address):
+            async with self.bulk.post(_encoded(url), data=body, headers=headers) as response:
+                if response.status != 200:
+                    raise _error(response.status, await response.read(), address)
+                async for record in read_records(response.content.iter_any()):
+                    yield record
+
+    async def _get(self, model: type[_M], address: str, path: str, params: dict[str, Any]) -> _M:
+        response = await self._answer(address, path, params=params)
+        try:
+            return model.model_validate_json(response.content)
+        except ValidationError as error:
+            raise BadGatewayError(f"the publisher at {address} answered with something unknown") from error
+
+    async def _answer(
+        self,
+        address: str,
+        path: str,
+        *,
+        params: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+        accepted: tuple[int, ...] = (200,),
+    ) -> httpx.Response:
+        with _translated(address):
+            response = await self.http.get(_url(address, path), params=params, headers=headers)
+        if response.status_code not in accepted:
+            raise _error_of(response, address)
+        return response
+
+
+async def _batches(lines: AsyncIterator[str], address: str) -> AsyncIterator[list[DatasetEntry]]:
+    batch: list[DatasetEntry] = []
+    complete = False
+    async for line in lines:
+        text = line.strip().rstrip(",")
+        complete = text.startswith("]")
+        if text.startswith("{"):
+            try:
+                batch.append(_ENTRY.validate_json(text))
+            except ValidationError as error:
+                raise BadGatewayError(f"the publisher at {address} sent a damaged catalog") from error
+        if len(batch) == _CATALOG_BATCH:
+            yield batch
+            batch = []
+    if not complete:
+        raise BadGatewayError(f"the publisher at {address} sent a catalog that is cut off")
+    yield batch
+
+
+def _url(address: str, path: str) -> str:
+    try:
+        return f"{base_url(address)}/{path}"
+    except AddressError as error:
+        raise BadGatewayError(f"the publisher announces {address!r}, which is no address: set its urlbase") from error
+
+
+def _encoded(url: str) -> URL:
+    # The path is quoted already; aiohttp would quote it a second time.
+    return URL(url, encoded=True)
+
+
+@contextlib.contextmanager
+def _translated(address: str) -> Any:
+    """Turn the errors of both HTTP libraries into ours."""
+    try:
+        yield
+    except (httpx.TransportError, aiohttp.ClientConnectionError, TimeoutError) as error:
+        raise UnreachableError(f"the publisher at {address} does not answer: {_reason(error)}") from error
+    except (httpx.HTTPError, aiohttp.ClientError, httpx.InvalidURL) as error:
+        raise BadGatewayError(f"the publisher at {address} answered with something unknown: {error}") from error
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+def _error_of(response: httpx.Response, address: str) -> Caterva2Error:
+    return _error(response.status_code, response.content, address)
+
+
+class _Detail(Model):
+    detail: str = ""
+
+
+def _error(status: int, body: bytes, address: str) -> Caterva2Error:
+    try:
+        detail = _Detail.model_validate_json(body).detail
+    except ValidationError:
+        detail = ""
+    if not detail or status == 500 or status < 400:
+        return BadGatewayError(f"the publisher at {address} answered with status {status}")
+    return error_for_status(status, detail)

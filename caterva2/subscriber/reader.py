@@ -1,0 +1,420 @@
+"""Reads: the one way from a path and a slice to bytes, whether they are on disk yet or not.
+
+A read runs against one version of the dataset from start to end. The version is the catalog's while the root is live;
+otherwise the publisher is asked, at most once in `max_staleness`, and when it cannot be asked, what is on disk is
+served as stale. Chunks that are missing are asked for in one request, whoever wants the same ones waits for it, and a
+publisher that meanwhile has another version makes the read start again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from caterva2.chunks import decompress_chunk
+from caterva2.daemon.supervisor import Supervisor
+from caterva2.errors import (
+    BadGatewayError,
+    Caterva2Error,
+    FrameError,
+    NotFoundError,
+    UnavailableError,
+    UnreachableError,
+    VersionChangedError,
+)
+from caterva2.models import ChunkWish
+from caterva2.paths import DatasetPath
+from caterva2.records import ChunkRecord, Status, digest_text
+from caterva2.slices import Slice
+from caterva2.subscriber.answers import Answer, Request, compose
+from caterva2.subscriber.catalog import Catalog, Effect, Root
+from caterva2.subscriber.mirror import Mirror, MirrorStore, StoredFrame
+from caterva2.subscriber.origin import Origin
+from caterva2.subscriber.userroots import UserRoots
+
+logger = logging.getLogger(__name__)
+
+_ATTEMPTS = 5
+# Bytes that one request for chunks asks for at most when a whole file is streamed: what is waited for at the most
+# by another client that wants a chunk in the middle of it.
+_WINDOW = 8 << 20
+_BATCH = 2 << 20
+_PIECE = 1 << 20
+_WHOLE_FIRST = 16 << 20
+# Seconds for which a publisher that gave no answer is not asked again.
+_UNREACHABLE_FOR = 2.0
+
+Freshness = Literal["hit", "miss", "stale"]
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class Read:
+    """A version of a dataset that is being read, and what that took.
+
+    Attributes:
+        frame: the version.
+        stale: whether the publisher could not be asked if it is current.
+        fetched: how many chunks came from the publisher for it.
+    """
+
+    frame: StoredFrame
+    stale: bool = False
+    fetched: int = 0
+
+    @property
+    def cache_status(self) -> str:
+        """The value of the `Cache-Status` header (RFC 9211)."""
+        if self.stale:
+            return "caterva2; fwd=stale; fwd-status=503" if not self.fetched else "caterva2; fwd=stale"
+        return "caterva2; fwd=miss; stored" if self.fetched else "caterva2; hit"
+
+
+@dataclass(slots=True)
+class _Fetch:
+    """One request for chunks under way."""
+
+    task: asyncio.Task[None] | None = None
+    errors: dict[int, Caterva2Error] = field(default_factory=dict)
+    failure: Caterva2Error | None = None
+
+
+class Reader:
+    """Answers reads.
+
+    Args:
+        catalog: what is known of the roots.
+        mirrors: what is on disk of remote datasets.
+        origin: the way to the publishers.
+        own: the subscriber's own roots.
+        carry_out: does what the catalog wants done.
+        supervisor: owns the requests that run on when their first client has gone.
+        max_staleness: seconds for which a version is believed that no live bus vouches for.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        mirrors: MirrorStore,
+        origin: Origin,
+        own: UserRoots,
+        carry_out: Callable[[Iterable[Effect]], Awaitable[None]],
+        supervisor: Supervisor,
+        max_staleness: float,
+    ) -> None:
+        self._catalog = catalog
+        self._mirrors = mirrors
+        self._origin = origin
+        self._own = own
+        self._carry_out = carry_out
+        self._supervisor = supervisor
+        self._max_staleness = max_staleness
+        self._unreachable: dict[str, tuple[float, UnreachableError]] = {}
+        self._opening: dict[DatasetPath, asyncio.Task[StoredFrame]] = {}
+        self._validated: weakref.WeakKeyDictionary[StoredFrame, float] = weakref.WeakKeyDictionary()
+        self._fetches: weakref.WeakKeyDictionary[Mirror, dict[int, _Fetch]] = weakref.WeakKeyDictionary()
+
+    async def open(self, path: DatasetPath) -> Read:
+        """Find the current version of a dataset; no chunk of it needs to be here.
+
+        Raises:
+            NotFoundError: if there is no such root or dataset.
+            FrameError: if the dataset cannot be read where it is published.
+            UnreachableError: if nothing of it is here and the publisher gives no answer.
+        """
+        if path.root.own:
+            return Read(await asyncio.to_thread(self._own.open, path))
+        root = self._catalog.root(path.root)
+        mirror = self._mirrors.get(path)
+        if mirror is not None and self._current(root, path, mirror):
+            return Read(mirror)
+        try:
+            self._check_reachable(root)
+            return Read(await self._shared_open(path))
+        except UnreachableError as error:
+            self._unreachable.setdefault(root.name, (time.monotonic(), error))
+            mirror = self._mirrors.get(path) or await asyncio.to_thread(self._mirrors.load, path)
+            if mirror is None:
+                raise
+            return Read(mirror, stale=True)
+
+    def _check_reachable(self, root: Root) -> None:
+        """Fail at once if the publisher just gave no answer, so that not every read waits for it in vain."""
+        since, error = self._unreachable.get(root.name, (-np.inf, None))
+        heard = root.heard if root.online and root.heard is not None else -np.inf
+        if error is not None and heard < since and time.monotonic() < since + _UNREACHABLE_FOR:
+            raise UnreachableError(error.detail)
+        self._unreachable.pop(root.name, None)
+
+    def _current(self, root: Root, path: DatasetPath, mirror: Mirror) -> bool:
+        """Whether a version can be served without a question to the publisher."""
+        entry = self._catalog.lookup(path)
+        if entry is None or entry.etag != mirror.etag:
+            return False
+        now = time.monotonic()
+        return root.live(now) or now - self._validated.get(mirror, -np.inf) < self._max_staleness
+
+    async def _shared_open(self, path: DatasetPath) -> StoredFrame:
+        """Let all who want the same dataset at once wait for one question."""
+        task = self._opening.get(path)
+        if task is None:
+            task = asyncio.create_task(self._open_current(path), name=f"opening {path}")
+            self._opening[path] = task
+            task.add_done_callback(lambda done: (self._opening.pop(path, None), done.cancelled() or done.exception()))
+        return await asyncio.shield(task)
+
+    async def _open_current(self, path: DatasetPath) -> StoredFrame:
+        root = self._catalog.root(path.root)
+        mirror = self._mirrors.get(path) or await asyncio.to_thread(self._mirrors.load, path)
+        asked = time.monotonic()
+        try:
+            if mirror is None or not await self._still(root, path, mirror):
+                mirror = await self._new_version(root, path, mirror)
+        except NotFoundError:
+            await self._carry_out(self._catalog.observe(path, None))
+            raise NotFoundError(f"{path} does not exist") from None
+        self._validated[mirror] = asked
+        if mirror.entry != self._catalog.lookup(path):
+            await self._carry_out(self._catalog.observe(path, mirror.entry))
+        return mirror
+
+    async def _still(self, root: Root, path: DatasetPath, mirror: Mirror) -> bool:
+        entry = self._catalog.lookup(path)
+        if root.live(time.monotonic()):
+            return entry is not None and entry.etag == mirror.etag
+        return await self._origin.unchanged(root.http, path.name, mirror.etag)
+
+    async def _new_version(self, root: Root, path: DatasetPath, mirror: Mirror | None) -> Mirror:
+        head, skeleton = await self._origin.skeleton(root.http, path.name)
+        if mirror is not None and mirror.etag == head.entry.etag:
+            return mirror
+        return await asyncio.to_thread(self._mirrors.create, path, head, skeleton)
+
+    async def run(self, path: DatasetPath, work: Callable[[Read], Awaitable[Result]]) -> Result:
+        """Do some work on the current version, again from its start when the version changes meanwhile.
+
+        Raises:
+            UnavailableError: if it changes again and again.
+        """
+        for attempt in range(_ATTEMPTS):
+            read = await self.open(path)
+            try:
+                return await work(read)
+            except VersionChangedError:
+                self._distrust(path, read.frame)
+                await asyncio.sleep(0.01 * 2**attempt)
+        raise UnavailableError(f"{path} keeps changing: it could not be read as one version")
+
+    def _distrust(self, path: DatasetPath, frame: StoredFrame) -> None:
+        """A publisher said that this version is over: whatever the catalog says, it must be asked."""
+        self._validated.pop(frame, None)
+        entry = self._catalog.lookup(path)
+        if entry is not None and entry.etag == frame.etag:
+            self._catalog.suspect(path)
+
+    async def fetch(self, path: DatasetPath, key: Slice, field_name: str | None) -> tuple[Read, Answer | bytes | None]:
+        """Read a slice.
+
+        Returns:
+            The read, and the answer: bytes if it is small, None if it is the file itself (see `stream`).
+        """
+
+        async def work(read: Read) -> tuple[Read, Answer | bytes | None]:
+            request = Request.of(read.frame, key, field_name)
+            if request.whole and read.frame.compact:
+                await self.begin(read)
+                return read, None
+            await self.ensure(read, request.numbers)
+            if request.quick:
+                return read, b"".join(compose(request).pieces)
+            return read, await asyncio.to_thread(compose, request)
+
+        return await self.run(path, work)
+
+    async def chunk(self, path: DatasetPath, n: int) -> tuple[Read, bytes]:
+        """Read one chunk in its compressed form."""
+
+        async def work(read: Read) -> tuple[Read, bytes]:
+            await self.ensure(read, [read.frame.layout.check_number(n)])
+            return read, read.frame.chunk(n)
+
+        return await self.run(path, work)
+
+    async def ensure(self, read: Read, numbers: Sequence[int]) -> None:
+        """Return when these chunks are on disk; those that are not come in one request.
+
+        Raises:
+            VersionChangedError: if the publisher has another version by now.
+            FrameError: if a chunk cannot be read where it is published.
+            UnreachableError: if the publisher gives no answer.
+        """
+        frame = read.frame
+        for _ in range(_ATTEMPTS):
+            missing = frame.missing(numbers)
+            if missing and isinstance(frame, Mirror) and not frame.trusted:
+                await asyncio.to_thread(frame.verify, missing)
+                missing = frame.missing(missing)
+            if not missing:
+                return
+            assert isinstance(frame, Mirror)
+            read.fetched += len(missing)
+            await self._fetched(frame, missing)
+        raise BadGatewayError(f"the publisher of {frame.entry.path} does not send the chunks that it is asked for")
+
+    async def _fetched(self, mirror: Mirror, missing: Sequence[int]) -> None:
+        under_way = self._fetches.setdefault(mirror, {})
+        new = [n for n in missing if n not in under_way]
+        if new:
+            fetch = _Fetch()
+            under_way.update(dict.fromkeys(new, fetch))
+            fetch.task = self._supervisor.start(self._fetch(mirror, new, fetch), f"chunks of {mirror.entry.path}")
+        fetches = {id(under_way[n]): under_way[n] for n in missing}.values()
+        # The request goes on when this client leaves: others may wait for it, and its chunks are kept.
+        await asyncio.wait([fetch.task for fetch in fetches if fetch.task is not None])
+        for fetch in fetches:
+            for n in missing:
+                if n in fetch.errors:
+                    raise fetch.errors[n]
+            if fetch.failure is not None and mirror.missing(missing):
+                raise fetch.failure
+
+    async def _fetch(self, mirror: Mirror, numbers: Sequence[int], fetch: _Fetch) -> None:
+        try:
+            await self._transfer(mirror, numbers, fetch)
+        except Caterva2Error as error:
+            fetch.failure = error
+        finally:
+            under_way = self._fetches.get(mirror, {})
+            for n in numbers:
+                if under_way.get(n) is fetch:
+                    del under_way[n]
+
+    async def _transfer(self, mirror: Mirror, numbers: Sequence[int], fetch: _Fetch) -> None:
+        root = self._catalog.root(mirror.path.root)
+        wishes = await asyncio.to_thread(_wishes, mirror, numbers)
+        batch, size = list[ChunkRecord](), 0
+        async for record in self._origin.chunks(root.http, mirror.entry.path, mirror.etag, wishes):
+            if record.status is Status.CHANGED:
+                raise VersionChangedError(f"{mirror.entry.path} changed while it was read")
+            batch.append(record)
+            size += len(record.payload)
+            if size >= _BATCH:
+                fetch.errors |= await asyncio.to_thread(_keep, mirror, batch)
+                batch, size = [], 0
+        fetch.errors |= _keep(mirror, batch) if size < _PIECE // 4 else await asyncio.to_thread(_keep, mirror, batch)
+
+    async def begin(self, read: Read) -> Read:
+        """Make sure that the frame can be streamed: a small one wholly, of a large one the beginning."""
+        order = read.frame.layout.order
+        await self.ensure(read, next(iter(_windows(read.frame, order, _WHOLE_FIRST)), []))
+        return read
+
+    async def begin_contents(self, read: Read) -> Read:
+        """Make sure that the contents of a plain file can be streamed, as `begin` does."""
+        layout = read.frame.layout
+        await self.ensure(read, range(min(layout.nchunks, -(-_WHOLE_FIRST // max(layout.chunksize, 1)))))
+        return read
+
+    async def stream(self, read: Read, start: int, stop: int) -> AsyncIterator[bytes]:
+        """Send bytes `start` to `stop` of the frame, each as soon as it is here.
+
+        Raises:
+            Caterva2Error: in the middle, if the rest of this version cannot be had any more; never other data.
+        """
+        position, ahead = start, None
+        windows = list(_windows(read.frame, _touched(read.frame, start, stop), _WINDOW))
+        try:
+            for i, window in enumerate(windows):
+                await (ahead or self.ensure(read, window))
+                ahead = None
+                if i + 1 < len(windows) and read.frame.missing(windows[i + 1]):
+                    ahead = asyncio.create_task(self.ensure(read, windows[i + 1]), name="reading ahead")
+                end = min(stop, int(read.frame.layout.ends[window[-1]]))
+                async for piece in _send(read.frame, position, end):
+                    yield piece
+                position = max(position, end)
+            async for piece in _send(read.frame, position, stop):
+                yield piece
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+                await asyncio.wait([ahead])
+                _ = ahead.cancelled() or ahead.exception()
+
+    async def contents(self, read: Read, start: int, stop: int) -> AsyncIterator[bytes]:
+        """Send bytes `start` to `stop` of a plain file, decompressed chunk by chunk."""
+        layout = read.frame.layout
+        numbers = range(start // layout.chunksize, -(-stop // layout.chunksize)) if stop > start else range(0)
+        per_window = max(1, _WINDOW // layout.chunksize)
+        for at in range(0, len(numbers), per_window):
+            window = numbers[at : at + per_window]
+            await self.ensure(read, window)
+            for n in window:
+                data = await asyncio.to_thread(_decompressed, read.frame, n)
+                first = n * layout.chunksize
+                yield data[max(0, start - first) : stop - first]
+
+
+def _wishes(mirror: Mirror, numbers: Sequence[int]) -> list[ChunkWish]:
+    """Name the copies that an earlier version left here, so that chunks that did not change are not sent again."""
+    donor = mirror.donor
+    if donor is None:
+        return [ChunkWish(n=n) for n in numbers]
+    digests = [donor.digest(n) if n < donor.layout.nchunks else None for n in numbers]
+    return [
+        ChunkWish(n=n, have=digest_text(digest) if digest is not None else None)
+        for n, digest in zip(numbers, digests, strict=True)
+    ]
+
+
+def _keep(mirror: Mirror, records: Iterable[ChunkRecord]) -> dict[int, Caterva2Error]:
+    """Put records on disk; return what is wrong with some of them."""
+    errors: dict[int, Caterva2Error] = {}
+    for record in records:
+        try:
+            if record.status is Status.DATA:
+                mirror.put(record.n, record.digest, record.payload)
+            elif record.status is Status.SAME and mirror.donor is not None:
+                mirror.put(record.n, record.digest, mirror.donor.chunk(record.n))
+            elif record.status is Status.ERROR:
+                raise FrameError(record.payload.decode(errors="replace"))
+        except Caterva2Error as error:
+            errors[record.n] = type(error)(f"{mirror.entry.path}: {error.detail}")
+    return errors
+
+
+def _touched(frame: StoredFrame, start: int, stop: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    """The stored chunks that lie in a byte range of the frame, in the order of their places."""
+    layout = frame.layout
+    order = layout.order
+    return order[(layout.offsets[order] < stop) & (layout.ends[order] > start)]
+
+
+def _windows(frame: StoredFrame, order: Iterable[int], size: int) -> Iterator[list[int]]:
+    """Cut chunks, given in the order of their places, into runs of at most `size` bytes, or one chunk."""
+    run, room = list[int](), 0
+    for n in order:
+        length = int(frame.layout.ends[n] - frame.layout.offsets[n])
+        if run and room + length > size:
+            yield run
+            run, room = [], 0
+        run.append(int(n))
+        room += length
+    if run:
+        yield run
+
+
+async def _send(frame: StoredFrame, start: int, stop: int) -> AsyncIterator[bytes]:
+    for at in range(start, stop, _PIECE):
+        yield await asyncio.to_thread(frame.pread, at, min(_PIECE, stop - at))
+
+
+def _decompressed(frame: StoredFrame, n: int) -> bytes:
+    return decompress_chunk(frame.chunk(n), frame.layout.spec(n))

@@ -1,0 +1,12 @@
+"""The subscriber's REST API, by subject; `docs/reference/protocols.md` has the contract."""
+
+from __future__ import annotations
+
+from starlette.routing import BaseRoute
+
+from caterva2.subscriber.routes import datasets, roots
+
+
+def routes() -> list[BaseRoute]:
+    """All routes of the subscriber."""
+    return [*roots.ROUTES, *datasets.ROUTES]

@@ -1,0 +1,155 @@
+"""Datasets: their metadata, slices, chunks and files."""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+from collections.abc import AsyncIterator, Iterator
+from urllib.parse import quote
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from caterva2.daemon.http import json_response, not_modified, quoted, read_json
+from caterva2.daemon.ranges import OCTETS, FileResponse, file_response
+from caterva2.errors import BadRequestError, NotFoundError
+from caterva2.paths import DatasetPath
+from caterva2.slices import Slice
+from caterva2.subscriber.answers import Answer
+from caterva2.subscriber.reader import Read, Reader
+from caterva2.subscriber.routes.state import State, state_of
+
+_PARAMETERS = {"slice_", "field"}
+
+
+class FetchBody(BaseModel):
+    """The body of `POST /api/fetch`: what does not fit in a URL."""
+
+    slice_: str = ""
+    field: str | None = None
+
+
+async def get_info(request: Request) -> Response:
+    """`GET /api/info/{path}`: the metadata."""
+    state, path = await _dataset(request)
+    read = await state.reader.open(path)
+    headers = _headers(read)
+    return not_modified(request, read.frame.etag) or json_response(read.frame.info, headers=headers)
+
+
+async def fetch(request: Request) -> Response:
+    """`GET /api/fetch/{path}?slice_=&field=`: a Blosc2 frame with the selection, or the stored frame itself."""
+    state, path = await _dataset(request)
+    if request.method == "POST":
+        body = await read_json(request, FetchBody)
+        text, field = body.slice_, body.field
+    else:
+        _check_parameters(request)
+        text, field = request.query_params.get("slice_", ""), request.query_params.get("field") or None
+    key = Slice.parse(text)
+    if not text and field is None and request.method != "POST" and "range" in request.headers:
+        return await _frame(request, state.reader, path)
+    read, answer = await state.reader.fetch(path, key, field)
+    if (response := not_modified(request, read.frame.etag)) is not None:
+        return response
+    if answer is None:
+        return _stream_frame(request, state.reader, read, path.basename)
+    if isinstance(answer, bytes):
+        return Response(answer, headers=_headers(read), media_type=OCTETS)
+    return _answer_response(read, answer, path.basename)
+
+
+async def get_chunk(request: Request) -> Response:
+    """`GET /api/chunk/{path}?nchunk=n`: one compressed chunk."""
+    state, path = await _dataset(request)
+    text = request.query_params.get("nchunk", "")
+    if not (text.removeprefix("-").isascii() and text.removeprefix("-").isdigit() and len(text) < 20):
+        raise BadRequestError(f"nchunk={text!r} is not the number of a chunk: give ?nchunk=0 or more")
+    read, chunk = await state.reader.chunk(path, int(text))
+    return not_modified(request, read.frame.etag) or Response(chunk, headers=_headers(read), media_type=OCTETS)
+
+
+async def download(request: Request) -> Response:
+    """`GET /api/download/{path}`: the file; a plain one as it was, any other as a Blosc2 frame."""
+    state, path = await _dataset(request)
+    read = await state.reader.open(path)
+    if read.frame.kind != "file":
+        return await _frame(request, state.reader, path)
+
+    if request.method == "GET":
+        read = await state.reader.run(path, state.reader.begin_contents)
+
+    def contents(start: int, stop: int) -> AsyncIterator[bytes]:
+        return state.reader.contents(read, start, stop)
+
+    media_type = mimetypes.guess_type(path.basename)[0] or OCTETS
+    headers = _headers(read) | _disposition(path.basename)
+    return file_response(request, contents, read.frame.layout.nbytes, read.frame.etag, headers, media_type)
+
+
+async def _frame(request: Request, reader: Reader, path: DatasetPath) -> Response:
+    """Answer with the stored frame, or ranges of it; one that is not compact is packed on the way."""
+    read = await reader.open(path)
+    if not read.frame.compact:
+        read, answer = await reader.fetch(path, Slice(), None)
+        assert isinstance(answer, Answer | bytes)
+        return _answer_response(read, answer, path.basename)
+    if "range" not in request.headers and request.method == "GET":
+        read = await reader.run(path, reader.begin)
+    return _stream_frame(request, reader, read, path.basename)
+
+
+def _stream_frame(request: Request, reader: Reader, read: Read, name: str) -> Response:
+    def stream(start: int, stop: int) -> AsyncIterator[bytes]:
+        return reader.stream(read, start, stop)
+
+    headers = _headers(read) | _disposition(name if read.frame.kind != "file" else f"{name}.b2")
+    return file_response(request, stream, read.frame.layout.length, read.frame.etag, headers)
+
+
+def _answer_response(read: Read, answer: Answer | bytes, name: str) -> Response:
+    if isinstance(answer, bytes):
+        return Response(answer, headers=_headers(read) | _disposition(name), media_type=OCTETS)
+    headers = _headers(read) | _disposition(name) | {"Content-Length": str(answer.length)}
+    return FileResponse(_in_thread(answer.pieces), 200, headers, OCTETS)
+
+
+async def _in_thread(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+        yield piece
+
+
+async def _dataset(request: Request) -> tuple[State, DatasetPath]:
+    """The dataset of the URL; the first read of a root follows it."""
+    state, path = state_of(request), DatasetPath.parse(request.path_params["path"])
+    if not path.name:
+        raise NotFoundError(f"{path} is a root, not a dataset")
+    if not path.root.own:
+        await state.follower.subscribe(path.root)
+    return state, path
+
+
+def _check_parameters(request: Request) -> None:
+    unknown = sorted(set(request.query_params) - _PARAMETERS)
+    if unknown:
+        raise BadRequestError(f"{unknown[0]!r} is not supported here: use {' and '.join(sorted(_PARAMETERS))}")
+
+
+def _headers(read: Read) -> dict[str, str]:
+    return {"ETag": quoted(read.frame.etag), "Cache-Status": read.cache_status, "Cache-Control": "no-cache"}
+
+
+def _disposition(name: str) -> dict[str, str]:
+    plain = quote(name) == name
+    value = f'filename="{name}"' if plain else f"filename*=utf-8''{quote(name)}"
+    return {"Content-Disposition": f"attachment; {value}"}
+
+
+ROUTES = (
+    Route("/api/info/{path:path}", get_info),
+    Route("/api/fetch/{path:path}", fetch, methods=["GET", "POST"]),
+    Route("/api/chunk/{path:path}", get_chunk),
+    Route("/api/download/{path:path}", download),
+)

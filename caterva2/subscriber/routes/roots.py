@@ -1,0 +1,77 @@
+"""Roots: which there are, following them, and their lists of datasets."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from caterva2.daemon.arguments import package_version
+from caterva2.daemon.http import health_route, json_response
+from caterva2.errors import AuthenticationError, UnavailableError
+from caterva2.models import Health, RootInfo
+from caterva2.paths import DatasetPath, RootName
+from caterva2.subscriber.routes.state import State, state_of
+
+
+async def get_roots(request: Request) -> Response:
+    """`GET /api/roots`: the roots that publishers announced, and the subscriber's own."""
+    state = state_of(request)
+    infos = [
+        RootInfo(
+            name=root.name,
+            http=root.http.removeprefix("http://"),
+            subscribed=root.subscribed or None,
+            status="online" if root.online else "offline",
+        )
+        for root in state.catalog.roots()
+    ]
+    infos += [RootInfo(name=name, http="", subscribed=True) for name in state.own.names()]
+    return json_response({info.name: info for info in infos}, headers={"Cache-Control": "no-cache"})
+
+
+async def subscribe(request: Request) -> Response:
+    """`POST /api/subscribe/{root}`: follow a root; `"Ok"` once its datasets are known."""
+    state, name = state_of(request), RootName.parse(request.path_params["root"])
+    if name.own and name not in state.own.names():
+        raise AuthenticationError(f"Subscribing to {name} requires authentication")
+    if not name.own:
+        await state.follower.subscribe(name)
+    return json_response("Ok")
+
+
+async def get_list(request: Request) -> Response:
+    """`GET /api/list/{path}`: the datasets of a root or below a directory, or the name of a dataset."""
+    state, path = state_of(request), DatasetPath.parse(request.path_params["path"])
+    if path.root.own:
+        return json_response(await asyncio.to_thread(state.own.list, path))
+    headers = await _follow_and_refresh(state, path.root)
+    names = await asyncio.to_thread(state.catalog.names, path)
+    return json_response(names, headers=headers)
+
+
+async def _follow_and_refresh(state: State, name: RootName) -> dict[str, str]:
+    """Make the list current if that can be had; say so in a header if not."""
+    await state.follower.subscribe(name)
+    if not state.catalog.root(name).live(time.monotonic()):
+        try:
+            await state.follower.refresh(name)
+        except UnavailableError:
+            return {"Cache-Status": "caterva2; fwd=stale"}
+    return {"Cache-Status": "caterva2; hit"}
+
+
+def _health(request: Request) -> Health:
+    state = state_of(request)
+    return Health(kind="subscriber", id=state.settings.id, version=package_version(), bus=state.follower.bus_state)
+
+
+ROUTES = (
+    Route("/api/roots", get_roots),
+    Route("/api/subscribe/{root}", subscribe, methods=["POST"]),
+    Route("/api/list/{path:path}", get_list),
+    health_route(_health),
+)

@@ -1,0 +1,38 @@
+"""What the lifespan hands to the routes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from caterva2.settings import SubscriberSettings
+from caterva2.subscriber.catalog import Catalog
+from caterva2.subscriber.follower import Follower
+from caterva2.subscriber.reader import Reader
+from caterva2.subscriber.userroots import UserRoots
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The parts of a running subscriber.
+
+    Attributes:
+        settings: its settings.
+        catalog: what is known of the roots.
+        reader: answers reads.
+        follower: keeps the catalog in step.
+        own: its own roots.
+    """
+
+    settings: SubscriberSettings
+    catalog: Catalog
+    reader: Reader
+    follower: Follower
+    own: UserRoots
+
+
+def state_of(request: Request) -> State:
+    """The parts of the subscriber that a request came to."""
+    state: State = request.state.subscriber
+    return state

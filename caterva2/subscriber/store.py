@@ -1,0 +1,102 @@
+"""The catalog on disk, so that a restarted subscriber can serve its cache while publishers or broker are away.
+
+It is a copy that may lag behind: what it says is revalidated before it is served as current. A file that is
+damaged is moved aside, since everything in it can be asked for again.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Self
+
+from caterva2.models import DatasetEntry
+from caterva2.paths import RootName
+from caterva2.subscriber.catalog import Root, SaveDatasets
+
+logger = logging.getLogger(__name__)
+
+_SCHEMA = """
+    PRAGMA journal_mode = WAL;
+    PRAGMA synchronous = NORMAL;
+    CREATE TABLE IF NOT EXISTS roots (
+        name TEXT PRIMARY KEY, http TEXT, instance TEXT, birth INTEGER, heartbeat REAL,
+        epoch TEXT, seq INTEGER, subscribed INTEGER
+    );
+    CREATE TABLE IF NOT EXISTS datasets (
+        root TEXT, path TEXT, kind TEXT, etag TEXT, nbytes INTEGER, mtime REAL, PRIMARY KEY (root, path)
+    ) WITHOUT ROWID;
+"""
+
+
+class CatalogStore:
+    """An SQLite file with the roots and their datasets; its methods may be called from any thread.
+
+    Args:
+        file: where it is; made when it does not exist.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._lock = threading.Lock()
+        try:
+            self._connection = _connect(file)
+        except sqlite3.DatabaseError as error:
+            aside = file.with_suffix(".damaged")
+            logger.warning("%s is damaged (%s): moved to %s, the roots are listed afresh", file, error, aside.name)
+            file.replace(aside)
+            self._connection = _connect(file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self._connection.close()
+
+    def load(self) -> Iterator[tuple[Root, list[DatasetEntry]]]:
+        """Everything that was saved."""
+        for row in self._rows("SELECT name, http, instance, birth, heartbeat, epoch, seq, subscribed FROM roots"):
+            name, http, instance, birth, heartbeat, epoch, seq, subscribed = row
+            head = (epoch, seq) if epoch is not None else None
+            root = Root(
+                RootName(name), http, instance=instance, birth=birth, heartbeat=heartbeat, head=head,
+                subscribed=bool(subscribed),
+            )  # fmt: skip
+            yield root, list(self._datasets(name))
+
+    def _datasets(self, name: str) -> Iterator[DatasetEntry]:
+        query = "SELECT path, kind, etag, nbytes, mtime FROM datasets WHERE root = ?"
+        for path, kind, etag, nbytes, mtime in self._rows(query, name):
+            yield DatasetEntry.model_construct(path=path, kind=kind, etag=etag, nbytes=nbytes, mtime=mtime)
+
+    def _rows(self, query: str, *values: Any) -> list[Any]:
+        with self._lock, closing(self._connection.execute(query, values)) as cursor:
+            return cursor.fetchall()
+
+    def save_root(self, root: Root) -> None:
+        """Keep what is known of a root."""
+        epoch, seq = root.head or (None, None)
+        row = (root.name, root.http, root.instance, root.birth, root.heartbeat, epoch, seq, root.subscribed)
+        with self._lock, self._connection as connection:
+            connection.execute("INSERT OR REPLACE INTO roots VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+
+    def save_datasets(self, change: SaveDatasets) -> None:
+        """Keep the present datasets and forget the deleted ones, all or nothing."""
+        rows = ((change.root, e.path, e.kind, e.etag, e.nbytes, e.mtime) for e in change.present)
+        gone: Iterable[tuple[str, str]] = ((change.root, path) for path in change.deleted)
+        with self._lock, self._connection as connection:
+            connection.executemany("INSERT OR REPLACE INTO datasets VALUES (?, ?, ?, ?, ?, ?)", rows)
+            connection.executemany("DELETE FROM datasets WHERE root = ? AND path = ?", gone)
+
+
+def _connect(file: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(file, check_same_thread=False)
+    try:
+        connection.executescript(_SCHEMA)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
