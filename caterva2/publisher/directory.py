@@ -149,7 +149,7 @@ class Directory:
         try:
             info = entry.stat(follow_symlinks=False)
             return self._version_of(path, info)
-        except OSError:
+        except (OSError, NotFoundError):
             return None
 
     def _version_of(self, path: str, info: os.stat_result) -> Version | None:

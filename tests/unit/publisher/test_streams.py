@@ -1,0 +1,84 @@
+"""caterva2.publisher.streams: texts, ranges and records on their way."""
+
+import gzip
+import json
+
+import pytest
+
+from caterva2.errors import FrameError, RangeError
+from caterva2.models import CatalogHead, DatasetEntry
+from caterva2.publisher.streams import _record, catalog_text, gzipped, list_text, parse_range
+from caterva2.records import Status, digest_of, digest_text
+
+
+def entries(*paths: str) -> list[DatasetEntry]:
+    return [DatasetEntry(path=path, kind="file", etag="e", nbytes=1, mtime=2.0) for path in paths]
+
+
+HEAD = CatalogHead(epoch="E", seq=5)
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (None, None),
+        ("bytes=0-0", range(1)),
+        ("bytes=2-5", range(2, 6)),
+        ("bytes=5-", range(5, 10)),
+        ("bytes=-3", range(7, 10)),
+        ("bytes=-30", range(10)),
+        ("bytes=8-99", range(8, 10)),
+        ("Bytes = 1 - 2", range(1, 3)),
+        ("bytes=5-2", None),
+        ("bytes=0-1,4-5", None),
+        ("items=0-1", None),
+        ("bytes=a-b", None),
+        ("bytes=-", None),
+    ],
+)
+def test_a_range_is_read_as_the_rfc_says(header: str | None, expected: range | None) -> None:
+    """One range is read and clipped; what may be ignored is ignored."""
+    assert expected == parse_range(header, 10)
+
+
+@pytest.mark.parametrize("header", ["bytes=10-", "bytes=10-20", "bytes=-0", "bytes=9999999999999999999-"])
+def test_a_range_outside_of_the_file_is_refused(header: str) -> None:
+    """A range with no byte of the file raises RangeError, which knows the length."""
+    with pytest.raises(RangeError) as caught:
+        parse_range(header, 10)
+
+    assert 10 == caught.value.length
+
+
+@pytest.mark.parametrize("batches", [[], [entries("a")], [entries("a", "b"), entries('c"\n')]])
+def test_the_catalog_is_json_with_one_dataset_a_line(batches: list[list[DatasetEntry]]) -> None:
+    """The text is one JSON document, and each line between the first and the last is a dataset."""
+    text = b"".join(catalog_text(iter(batches), HEAD))
+    flat = [entry.model_dump() for batch in batches for entry in batch]
+
+    assert {"epoch": "E", "seq": 5, "datasets": flat} == json.loads(text)
+    lines = [line for line in text.decode().split("\n")[1:-2] if line]
+    assert flat == [json.loads(line.removesuffix(",")) for line in lines]
+
+
+@pytest.mark.parametrize("batches", [[], [entries("a")], [entries("a", "b"), entries("ü")]])
+def test_the_list_is_json(batches: list[list[DatasetEntry]]) -> None:
+    """The list is the paths as a JSON list, also the empty one."""
+    assert [e.path for batch in batches for e in batch] == json.loads(b"".join(list_text(iter(batches))))
+
+
+def test_a_gzipped_stream_is_the_stream() -> None:
+    """What was compressed piece by piece decompresses as a whole."""
+    assert b"one two" == gzip.decompress(b"".join(gzipped(iter([b"one ", b"two"]))))
+
+
+def test_records_say_data_same_or_error() -> None:
+    """A chunk is sent, or said to be the same as the copy at hand, or its error is told in one line."""
+    digest = digest_of(b"chunk")
+    sent, other = _record(3, b"chunk", None), _record(3, b"chunk", "0" * 16)
+    same, error = _record(3, b"chunk", digest_text(digest)), _record(3, FrameError("bad\nchunk"), None)
+
+    assert sent == other
+    assert (Status.DATA, digest, b"chunk") == (sent.status, sent.digest, sent.payload)
+    assert (Status.SAME, digest, b"") == (same.status, same.digest, same.payload)
+    assert (Status.ERROR, 0, b"bad chunk") == (error.status, error.digest, error.payload)
