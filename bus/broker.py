@@ -275,10 +275,10 @@ class _SocketStream:
         try:
             async with asyncio.timeout(1.0):
                 await self._writer.wait_closed()
-        except (OSError, TimeoutError) as error:
-            logger.debug("closing %s: %s", self.peer, error)
-        finally:
+        except TimeoutError:
             self._writer.transport.abort()
+        except OSError as error:
+            logger.debug("closing %s: %s", self.peer, error)
 
 
 def _session(connect: Connect) -> Session:

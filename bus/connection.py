@@ -32,6 +32,7 @@ from bus.packets import (
     ACCEPTED,
     BAD_IDENTIFIER,
     BAD_VERSION,
+    CONNECT,
     NOT_AUTHORIZED,
     PINGRESP,
     SUBSCRIPTION_REFUSED,
@@ -233,9 +234,11 @@ class Connection:
             self.end(f"{type(error).__name__}: {error}", flush=False)
 
     async def _converse(self) -> None:
-        connect = await _read_packet(self.stream)
-        if not isinstance(connect, Connect):
+        first = (await self.stream.read(1))[0]
+        if first != CONNECT:  # a port scan, or HTTP: not worth waiting for the rest of it
             raise ProtocolError("the first packet is not CONNECT")
+        connect = await _read_packet(self.stream, first)
+        assert isinstance(connect, Connect)
         code = await self._enter(connect)
         if code != ACCEPTED:
             self._outbox.send(connack(code))
@@ -352,8 +355,9 @@ def _check_levels(topic: str) -> None:
         raise TopicError(topic, f"has more than {MAX_LEVELS} levels")
 
 
-async def _read_packet(stream: Stream) -> Packet:
-    first = (await stream.read(1))[0]
+async def _read_packet(stream: Stream, first: int | None = None) -> Packet:
+    if first is None:
+        first = (await stream.read(1))[0]
     length = shift = 0
     while True:
         byte = (await stream.read(1))[0]

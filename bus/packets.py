@@ -11,6 +11,9 @@ from typing import Final, TypeAlias, TypeVar
 
 from bus.errors import ProtocolError, ProtocolVersionError
 
+CONNECT: Final = 0x10
+"""The first byte of a connection that may become one."""
+
 ACCEPTED: Final = 0
 BAD_VERSION: Final = 1
 BAD_IDENTIFIER: Final = 2

@@ -80,7 +80,9 @@ def _check_host(text: str, parts: SplitResult, port: int | None) -> None:
     if port == 0:
         raise BusUrlError(text, f"use a port from 1 to {_MAX_PORT}, or leave it out")
     if parts.username is not None:
-        raise BusUrlError(text, "give user name and password as settings of their own")
+        userinfo = parts.netloc.rpartition("@")[0]
+        # The error goes to logs, where no password should be.
+        raise BusUrlError(text.replace(userinfo, "..."), "give user name and password as settings of their own")
     if parts.scheme in ("mqtt", "mqtts") and (parts.path not in ("", "/") or parts.query):
         raise BusUrlError(text, "remove the path; only ws:// and wss:// have one")
 

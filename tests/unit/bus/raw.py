@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import ClassVar
 
 DEADLINE = 8.0
 """Seconds that anything may take; a test waits for conditions, this only ends a hopeless wait."""
@@ -96,6 +97,8 @@ class Received:
 class RawClient:
     """A TCP connection that carries packets."""
 
+    _open: ClassVar[list["RawClient"]] = []
+
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
@@ -104,6 +107,7 @@ class RawClient:
     async def open(cls, port: int, *first: bytes) -> "RawClient":
         """Connect to the loopback port and send `first`."""
         client = cls(*await asyncio.open_connection("127.0.0.1", port))
+        cls._open.append(client)
         await client.send(*first)
         return client
 
@@ -157,6 +161,12 @@ class RawClient:
         """End the connection without DISCONNECT."""
         self.writer.transport.abort()
         await asyncio.gather(self.writer.wait_closed(), return_exceptions=True)
+
+    @classmethod
+    async def cut_all(cls) -> None:
+        """Leave none open, also when a test has failed."""
+        while cls._open:
+            await cls._open.pop().cut()
 
     async def leave(self) -> None:
         """End the connection politely."""
