@@ -50,6 +50,16 @@ def test_state_directory_in_use(tmp_path: Path) -> None:
         )
 
 
+def test_health(tmp_path: Path) -> None:
+    """The health tells who answers, and whether the bus is joined."""
+    with run_daemon("cat2bro", *QUIET, cwd=tmp_path) as broker:
+        wait_until(lambda: httpx.get(f"{broker.url}/health").json()["bus"] == "connected")
+        health = httpx.get(f"{broker.url}/health").json()
+
+    assert ("ok", "broker", None) == (health["status"], health["kind"], health["root"])
+    assert health["instance"]
+
+
 def test_help(tmp_path: Path) -> None:
     """--help explains the options, on stdout, with status 0."""
     ended = run([*command("cat2bro"), "--help"], tmp_path)
