@@ -149,7 +149,8 @@ class Watcher:
             return
         self._complaint = ""
         for path, since in outcome.unsettled.items():
-            self._pending.setdefault(path, since)
+            # Not the time of an event that came meanwhile: patience began with the first one.
+            self._pending[path] = since
             self._wake.set()
         if outcome.changes:
             self._tell(outcome.changes)
