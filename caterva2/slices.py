@@ -20,6 +20,8 @@ from caterva2.errors import SliceError
 Item = int | slice | EllipsisType
 _INT = re.compile(r"[+-]?[0-9]{1,19}")
 _MAX_ITEMS = 64
+# No axis is as long, so a larger number means the same; its text would be none that `parse` reads.
+_MOST = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,14 @@ class Selection:
     def pieces(self, chunks: Sequence[int]) -> Iterator[tuple[Piece, ...]]:
         """Cut the selection where chunks meet, in the order of the chunks."""
         return product(*(tuple(axis.pieces(size)) for axis, size in zip(self.axes, chunks, strict=True)))
+
+    def most_chunks(self, chunks: Sequence[int]) -> int:
+        """At least as many chunks as hold selected items, without listing them."""
+        spans = (
+            min(axis.count, (axis.high - axis.low) // max(size, 1) + 2)
+            for axis, size in zip(self.axes, chunks, strict=True)
+        )
+        return math.prod(spans)
 
     def chunk_numbers(self, shape: Sequence[int], chunks: Sequence[int]) -> list[int]:
         """The numbers of the chunks that hold selected items, ascending."""
@@ -230,7 +240,7 @@ def _item_of(item: Any) -> Item:
 def _index(value: Any) -> int:
     if not isinstance(value, bool):
         try:
-            return operator.index(value)
+            return max(-_MOST, min(_MOST, operator.index(value)))
         except TypeError:
             pass
     raise SliceError(f"{value!r} is not an index: use integers, slices and '...'")
