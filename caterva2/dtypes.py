@@ -7,6 +7,7 @@ Object dtypes are refused: decoding one would follow pointers that came from the
 from __future__ import annotations
 
 import ast
+import reprlib
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ def parse_dtype(form: Any) -> np.dtype[Any]:
     """
     try:
         dtype: np.dtype[Any] = np.dtype(_literal(form) if isinstance(form, str) else _plain(form))
-    except (TypeError, ValueError, SyntaxError, KeyError, MemoryError, RecursionError) as error:
+    except Exception as error:  # NumPy and ast raise anything on what is no dtype
         raise FrameError(f"{_shown(form)} is not a NumPy dtype") from error
     if dtype.hasobject:
         raise FrameError(f"dtype {_shown(form)} holds Python objects, which cannot be shared")
@@ -80,5 +81,5 @@ def _plain(form: Any) -> Any:
 
 
 def _shown(form: Any) -> str:
-    text = repr(form)
+    text = repr(form) if isinstance(form, str) else reprlib.repr(form)
     return text if len(text) <= 100 else text[:97] + "..."
