@@ -37,13 +37,17 @@ def parse_ranges(header: str | None, length: int) -> list[range] | None:
         return None
     spans: list[range] = []
     for match in matches:
-        if match is None or match["first"] is match["last"] is None:
+        if match is None or not _sensible(match["first"], match["last"]):
             return None
         spans.append(_span(match["first"], match["last"], length))
     found = [span for span in spans if span]
     if not found:
         raise RangeError(f"range {header!r} lies outside of the {length} bytes of the file", length)
     return found
+
+
+def _sensible(first: str | None, last: str | None) -> bool:
+    return bool(first or last) and not (first and last and int(last) < int(first))
 
 
 def _span(first: str | None, last: str | None, length: int) -> range:
