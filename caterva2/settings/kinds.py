@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -75,6 +76,13 @@ def _root_name(value: str) -> RootName:
     return name
 
 
+def _directory(value: object) -> object:
+    # Path("") is the current directory: an empty variable must not publish that.
+    if isinstance(value, str) and (not value or "\0" in value):
+        raise ValueError(f"{value!r} is not the path of a directory: name one, '.' is the current one")
+    return value
+
+
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -83,6 +91,7 @@ ListenAddress = Annotated[Address, PlainValidator(_address)]
 MqttListener = Annotated[Address | None, PlainValidator(_mqtt_listener)]
 OptionalUrl = Annotated[str | None, AfterValidator(_optional_base_url)]
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
+Directory = Annotated[Path, BeforeValidator(_directory)]
 ServiceId = Annotated[str, AfterValidator(_service_id)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
 SubscriberUrl = Annotated[str, AfterValidator(base_url)]

@@ -14,6 +14,7 @@ from caterva2.settings.kinds import (
     BrokerUrl,
     BusPrefix,
     BusUrl,
+    Directory,
     ListenAddress,
     LogLevel,
     MqttListener,
@@ -70,7 +71,7 @@ class BrokerSettings(ServiceSettings):
     """Where it listens for HTTP and MQTT over WebSocket; only this machine, until told otherwise."""
     mqtt: MqttListener = Field(default_factory=lambda data: _mqtt_address(data["http"]))
     """Where it listens for MQTT tools; port 1883, which they assume, on the host of `http`; "" is nowhere."""
-    statedir: Path = Path("_caterva2/bro")
+    statedir: Directory = Path("_caterva2/bro")
     """The directory of its state: the roots that it knows."""
     urlbase: OptionalUrl = None
     """The address that others reach it at, when it is not that of `http` (a reverse proxy, `*:port`)."""
@@ -87,11 +88,11 @@ class PublisherSettings(ServiceSettings):
     """Which `[publisher.ID]` section to read beside `[publisher]`, when several share a file."""
     name: PublishedName
     """The name of the root; unique among the publishers of a broker."""
-    root: Path
+    root: Directory
     """The directory to publish; it must exist."""
     http: ListenAddress = Address("localhost", 8001)
     """Where it listens for subscribers; only this machine, until told otherwise."""
-    statedir: Path = Field(default_factory=lambda data: _statedir("pub", data["id"]))
+    statedir: Directory = Field(default_factory=lambda data: _statedir("pub", data["id"]))
     """The directory of its state: the journal of the root's changes."""
     urlbase: OptionalUrl = None
     """The address that it announces, when it is not that of `http` (a reverse proxy, `*:port`)."""
@@ -116,7 +117,7 @@ class SubscriberSettings(ServiceSettings):
     """Which `[subscriber.ID]` section to read beside `[subscriber]`, when several share a file."""
     http: ListenAddress = Address("localhost", 8002)
     """Where it listens for clients; only this machine, until told otherwise."""
-    statedir: Path = Field(default_factory=lambda data: _statedir("sub", data["id"]))
+    statedir: Directory = Field(default_factory=lambda data: _statedir("sub", data["id"]))
     """The directory of its state: the copies of what was read, and its own roots."""
     urlbase: OptionalUrl = None
     """The address that clients reach it at, when it is not that of `http` (a reverse proxy, `*:port`)."""

@@ -281,6 +281,8 @@ def test_mqtt_can_be_off(cwd: Path) -> None:
         (load_publisher, '[publisher]\nname="@foo"\nroot="foo-root"', r"caterva2.toml: publisher.name: '@foo' .*"),
         (load_publisher, '[publisher]\nname="a/b"\nroot="foo-root"', r"caterva2.toml: publisher.name: 'a/b' .*"),
         (load_publisher, '[publisher]\nname="a"\nroot="gone"', r"caterva2.toml: publisher.root: .*gone is not a dir.*"),
+        (load_publisher, '[publisher]\nname="a"\nroot=""', r"caterva2.toml: publisher.root: '' is not the path of .*"),
+        (load_broker, '[broker]\nstatedir="a\\u0000"', r"caterva2.toml: broker.statedir: 'a.x00' is not the path .*"),
         (load_publisher, '[publisher]\nname="a"\nroot="."\nheartbeat=0', r"caterva2.toml: publisher.heartbeat: 0 .*"),
         (load_client, '[client]\nsubscriber = "s"', r"caterva2.toml: client.subscriber: 's' is not an address.*"),
         (load_client, '[client]\nurl = "s:1"', r"caterva2.toml: client.url: no such setting.*"),

@@ -186,7 +186,8 @@ def test_next_life_knows_all() -> None:
 
     assert ["bar", "foo"] == list(later.roots())
     assert {"offline"} == {each.status for each in later.roots().values()}
-    assert {"offline"} == {each.status for each in (*later.saved().roots, *later.saved().services)}
+    assert {"offline"} == {each.status for each in later.saved().roots}
+    assert {"offline"} == {each.status for each in later.saved().services}
     assert [Save(), CameOnline(root())] == later.announce(root(), 1.0)
 
 
