@@ -130,6 +130,10 @@ class Client:
         schunk = schunk_from_cframe(content)
         return schunk if as_blosc2 else bytes_from_schunk(schunk)
 
+    def get_download_url(self, path: Path_) -> str:
+        """Return the URL of a file itself, for a browser or `curl`; asks nobody whether there is such a file."""
+        return self.session.url("api/download", str(DatasetPath.parse(str(path))))
+
     def get_chunk(self, path: Path_, nchunk: int) -> bytes:
         """Return a compressed chunk as it is stored."""
         return rest.get_chunk(self.session, DatasetPath.parse(str(path)), nchunk)

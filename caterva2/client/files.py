@@ -188,7 +188,7 @@ class File(RemoteFile):
 
     def __getitem__(self, key: Key) -> bytes:
         """Return bytes; an int gives the one item at that place."""
-        return self.fetch(key)
+        return bytes_from_schunk(self._read(Slice.from_key(key)))
 
     def fetch(self, slice_: Key | str | None = None) -> bytes:
         """Return the bytes of a slice, or all of them.
@@ -296,7 +296,8 @@ class Dataset(RemoteFile):
         """Return what NumPy gives for the same index; a text names a field of a structured dtype."""
         if isinstance(key, str):
             return self.fetch(field=key)
-        return self.fetch(key)
+        cut = Slice.from_key(key)
+        return as_numpy(self._read(cut), cut)
 
     def fetch(self, slice_: Key | str | None = None, *, field: str | None = None) -> Any:
         """Return a slice as a NumPy array, or a scalar where NumPy gives one.

@@ -7,8 +7,8 @@ from typing import Any, SupportsIndex
 
 import blosc2
 
-from caterva2.client.decoding import numpy_from_array
 from caterva2.client.answers import Answer
+from caterva2.client.decoding import numpy_from_array
 from caterva2.client.session import Session
 from caterva2.errors import BadGatewayError, BadRequestError, SliceError
 from caterva2.paths import DatasetPath

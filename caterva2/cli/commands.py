@@ -1,0 +1,175 @@
+"""The commands of cat2cli: for each a function that describes its arguments, and one that runs it."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from caterva2.cli.context import Context
+from caterva2.cli.progress import ProgressBar
+from caterva2.cli.target import Target
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[Any]
+
+_Run = Callable[[Context, argparse.Namespace], None]
+
+
+def _add(
+    subparsers: Subparsers, common: argparse.ArgumentParser, name: str, run: _Run, *aliases: str
+) -> argparse.ArgumentParser:
+    """Add a command whose help is the docstring of the function that runs it."""
+    text = inspect.cleandoc(run.__doc__ or "")
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name,
+        aliases=aliases,
+        parents=[common],
+        help=text.splitlines()[0].rstrip("."),
+        description=text,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_roots(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli roots`."""
+    _add(subparsers, common, "roots", roots)
+
+
+def roots(context: Context, args: argparse.Namespace) -> None:
+    """List the roots that the subscriber knows.
+
+    In a pipe: name, address, subscribed (yes or no) and status, separated by tabs; "-" is no address.
+    """
+    context.output.check()
+    found = context.client.get_roots()
+    if args.json:
+        context.output.data(found)
+        return
+    rows = [
+        (
+            name,
+            str(root.get("http") or "-"),
+            "yes" if root.get("subscribed") else "no",
+            str(root.get("status", "-")),
+        )
+        for name, root in found.items()
+    ]
+    context.output.table(("root", "address", "subscribed", "status"), rows)
+
+
+def add_subscribe(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli subscribe`."""
+    parser = _add(subparsers, common, "subscribe", subscribe)
+    parser.add_argument("root", metavar="ROOT", help="the root's name, as `cat2cli roots` shows it")
+
+
+def subscribe(context: Context, args: argparse.Namespace) -> None:
+    """Make the subscriber follow a root."""
+    answer = context.client.subscribe(args.root)
+    if args.json:
+        context.output.data(answer)
+    else:
+        context.output.lines([f"subscribed to {args.root}"])
+
+
+def add_list(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli list`."""
+    parser = _add(subparsers, common, "list", list_files, "ls")
+    parser.add_argument("path", metavar="ROOT[/DIR]", help="a root, or a directory in one")
+
+
+def list_files(context: Context, args: argparse.Namespace) -> None:
+    """List the files of a root or directory, one a line."""
+    names = context.client.get_list(args.path)
+    if args.json:
+        context.output.data(names)
+    else:
+        context.output.lines(names)
+
+
+def add_info(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli info`."""
+    parser = _add(subparsers, common, "info", info)
+    parser.add_argument("path", metavar="PATH", help="a file, root/dir/name")
+
+
+def info(context: Context, args: argparse.Namespace) -> None:
+    """Tell the shape, type, sizes and attributes of a file."""
+    context.output.check()
+    found = context.client.get_info(args.path)
+    if args.json:
+        context.output.data(found)
+    else:
+        context.output.pairs(dict(_flat(found)))
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, dict) and name in {"schunk", "vlmeta"}:
+            yield from _flat(value, f"{prefix}{name}.")
+        elif value is not None:
+            yield prefix + name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def add_show(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli show`."""
+    parser = _add(subparsers, common, "show", show)
+    parser.add_argument("path", metavar="PATH[SLICE]", help="a file, and what of it, in quotes: 'foo/ds.b2nd[0:10, 3]'")
+    parser.add_argument("--slice", metavar="TEXT", help="the slice, for names with brackets: --slice=-3:")
+    parser.add_argument("--field", metavar="NAME", help="one field of a structured array")
+
+
+def show(context: Context, args: argparse.Namespace) -> None:
+    """Show the values of an array, or the text or bytes of another file.
+
+    A slice is written as in NumPy: 'foo/ds.b2nd[10:20, ::2]'. On a terminal a long array is shortened.
+    """
+    from caterva2.cli.values import show_target
+
+    show_target(context, Target.parse(args.path, args.slice, args.field))
+
+
+def add_url(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli url`."""
+    parser = _add(subparsers, common, "url", url)
+    parser.add_argument("path", metavar="PATH", help="a file, root/dir/name")
+
+
+def url(context: Context, args: argparse.Namespace) -> None:
+    """Print the URL that a file can be downloaded from."""
+    found = context.client.get_download_url(args.path)
+    if args.json:
+        context.output.data(found)
+    else:
+        context.output.lines([found])
+
+
+def add_download(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli download`."""
+    parser = _add(subparsers, common, "download", download)
+    parser.add_argument("path", metavar="PATH", help="a file, root/dir/name")
+    parser.add_argument(
+        "localpath", metavar="LOCAL", nargs="?", help="the file or directory to write (./root/dir/name)"
+    )
+
+
+def download(context: Context, args: argparse.Namespace) -> None:
+    """Download a file, and print where it was written."""
+    with ProgressBar(args.path) as progress:
+        # As it was typed: a slash at the end says that it is a directory.
+        file: Path = context.client.download(args.path, args.localpath, progress=progress)
+    if args.json:
+        context.output.data(str(file))
+    else:
+        context.output.lines([str(file)])
+
+
+COMMANDS = (add_roots, add_subscribe, add_list, add_info, add_show, add_url, add_download)
+"""What describes the commands, in the order of the help."""

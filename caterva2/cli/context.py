@@ -1,0 +1,49 @@
+"""What a command works with: the settings, the subscriber and the output."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from caterva2.cli.output import Output
+from caterva2.errors import SettingsError
+from caterva2.settings import ClientSettings
+
+if TYPE_CHECKING:
+    from caterva2.client import Client
+
+
+class Context:
+    """The settings, the output, and a client that is made, and logged in, when a command first needs it."""
+
+    def __init__(self, settings: ClientSettings, output: Output) -> None:
+        self.settings = settings
+        self.output = output
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if "client" in self.__dict__:
+            self.client.close()
+
+    @cached_property
+    def client(self) -> Client:
+        """The subscriber."""
+        # Imported late: NumPy and Blosc2 take half a second, which `--help` and a typing error need not wait for.
+        from caterva2.client import Client
+
+        auth = (self.settings.username, self._password()) if self.settings.username else None
+        return Client(self.settings.urlbase, auth)
+
+    def _password(self) -> str:
+        if self.settings.password:
+            return self.settings.password
+        if not sys.stdin.isatty():
+            raise SettingsError("--password: is missing: give it, or set CATERVA2_CLIENT_PASSWORD")
+        return getpass.getpass(f"Password of {self.settings.username}: ", sys.stderr)
