@@ -371,26 +371,36 @@ def sparse_skeleton(index: bytes, first_header: Callable[[int], bytes]) -> tuple
     return slotted_skeleton(index, layout, layout.offsets, first), layout.offsets
 
 
+def schunk_template(cparams: blosc2.CParams, spec: ChunkSpec) -> bytes:
+    """Make an empty frame that is no array, as a template for `frame_parts`.
+
+    Args:
+        cparams: how its chunks are compressed.
+        spec: of a full chunk.
+    """
+    frame = bytearray(blosc2.SChunk(chunksize=spec.nbytes, cparams=cparams, contiguous=True).to_cframe())
+    # Blosc2 leaves these open until the first chunk comes.
+    for at, value in ((48, spec.typesize), (53, spec.blocksize), (58, spec.nbytes)):
+        struct.pack_into(">i", frame, at, value)
+    return bytes(frame)
+
+
 def file_skeleton(nbytes: int) -> Skeleton:
     """Make the slotted skeleton of a plain file; no byte of the file is needed."""
-    template = blosc2.SChunk(chunksize=file_chunksize(nbytes), cparams=file_cparams(), contiguous=True).to_cframe()
     chunksize = file_chunksize(nbytes)
-    nchunks = -(-nbytes // chunksize)
-    head = bytearray(template)
-    for at, value in ((48, 1), (53, FILE_BLOCKSIZE), (58, chunksize)):
-        struct.pack_into(">i", head, at, value)
-    header_length = struct.unpack_from(">i", head, 11)[0]
+    template = schunk_template(file_cparams(), ChunkSpec(chunksize, FILE_BLOCKSIZE, 1))
+    header_length = struct.unpack_from(">i", template, 11)[0]
     layout = FrameLayout(
-        header_length,
-        len(head),
-        nbytes,
-        0,
-        1,
-        FILE_BLOCKSIZE,
-        chunksize,
-        False,
-        None,
-        np.zeros(nchunks, np.int64),
+        header_length=header_length,
+        length=len(template),
+        nbytes=nbytes,
+        cbytes=0,
+        typesize=1,
+        blocksize=FILE_BLOCKSIZE,
+        chunksize=chunksize,
+        sparse=False,
+        geometry=None,
+        offsets=np.zeros(-(-nbytes // chunksize), np.int64),
     )
-    first = stored_header(layout.spec(0)) if nchunks else b""
-    return slotted_skeleton(bytes(head), layout, layout.offsets, first)
+    first = stored_header(layout.spec(0)) if layout.nchunks else b""
+    return slotted_skeleton(template, layout, layout.offsets, first)

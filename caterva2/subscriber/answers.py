@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import blosc2
@@ -24,8 +24,9 @@ import numpy.typing as npt
 
 from caterva2.chunks import UNINIT, ZERO, ChunkSpec, stored_header
 from caterva2.errors import BadRequestError, TooLargeError
-from caterva2.frames import Geometry, frame_parts
-from caterva2.slices import Axis, Selection, Slice
+from caterva2.frames import Geometry, frame_parts, schunk_template
+from caterva2.points import Gather, Points
+from caterva2.slices import Selection, Slice
 from caterva2.subscriber.mirror import StoredFrame
 
 # Up to this many bytes, compressing costs more than it saves on any network.
@@ -33,6 +34,8 @@ _PLAIN = 128 << 10
 # Above it a result is not held in memory as a whole.
 _PACKED = 32 << 20
 _MOST = 1 << 36
+# Points come in any order, so their result is put together in memory.
+_MOST_POINTS = 256 << 20
 _MOST_CHUNKS = 1 << 22
 _SLAB = 8 << 20
 _PIECE = 1 << 20
@@ -57,25 +60,25 @@ class Answer:
     pieces: Iterator[bytes]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Request:
-    """A selection of a stored frame.
+    """What is wanted of a stored frame.
 
     Attributes:
         frame: what is read.
         geometry: its shape; a frame that is no array is taken as one axis of raw items.
-        selection: what of it.
+        wanted: a box with steps, or points.
         field: the only field wanted, None for all.
     """
 
     frame: StoredFrame
     geometry: Geometry
-    selection: Selection
+    wanted: Selection | Gather
     field: str | None
 
     @classmethod
-    def of(cls, frame: StoredFrame, key: Slice, field: str | None) -> Request:
-        """Apply a slice to a frame.
+    def of(cls, frame: StoredFrame, key: Slice | Points, field: str | None) -> Request:
+        """Apply a key to a frame.
 
         Raises:
             SliceError: if it does not fit the shape.
@@ -83,49 +86,58 @@ class Request:
             TooLargeError: if the result would be larger than any client can want.
         """
         geometry = geometry_of(frame)
-        request = cls(frame, geometry, key.resolve(geometry.shape), field)
         names = geometry.dtype.names or ()
         if field is not None and field not in names:
             known = f"its fields are {', '.join(names)}" if names else "it has no fields"
-            raise BadRequestError(f"there is no field {field!r} in {frame.entry.path}: {known}")
-        nchunks = math.prod(len(list(_spans(a, c))) for a, c in _bounded(request))
-        if request.nbytes > _MOST or nchunks > _MOST_CHUNKS:
-            raise TooLargeError(f"slice {key} selects {request.nbytes} bytes: ask for less than {_MOST} at a time")
+            raise BadRequestError(f"there is no field {field!r} in {frame.path}: {known}")
+        if isinstance(key, Points):
+            request = cls(frame, geometry, key.resolve(geometry.shape, geometry.chunks), field)
+            most, nchunks = _MOST_POINTS, 0
+        else:
+            selection = key.resolve(geometry.shape)
+            request = cls(frame, geometry, selection, field)
+            most, nchunks = _MOST, selection.most_chunks(geometry.chunks)
+        if (request.nbytes > most or nchunks > _MOST_CHUNKS) and not request.whole:
+            raise TooLargeError(f"{request.nbytes} bytes are selected of {frame.path}: ask for at most {most} at once")
         return request
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the result."""
+        return self.wanted.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of the result."""
         return self.geometry.dtype if self.field is None else self.geometry.dtype[self.field]
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Of the result, uncompressed."""
-        return self.selection.size * self.dtype.itemsize
+        return self.wanted.size * self.dtype.itemsize
 
-    @property
+    @cached_property
     def numbers(self) -> list[int]:
-        """The numbers of the chunks that hold the selection, ascending."""
-        return self.selection.chunk_numbers(self.geometry.shape, self.geometry.chunks)
+        """The numbers of the chunks that hold what is wanted, ascending."""
+        if isinstance(self.wanted, Gather):
+            return self.wanted.numbers
+        return self.wanted.chunk_numbers(self.geometry.shape, self.geometry.chunks)
 
     @property
     def quick(self) -> bool:
         """Whether the answer is made in about a millisecond, once the chunks are there."""
-        return self.nbytes <= _PLAIN and len(self.numbers) * max(self.frame.layout.blocksize, 1) <= _QUICK
+        layout = self.frame.layout
+        return self.nbytes <= _PLAIN and len(self.numbers) * (layout.blocksize or layout.chunksize) <= _QUICK
 
     @property
     def whole(self) -> bool:
         """Whether the result is the frame itself."""
-        return self.field is None and self.selection.whole(self.geometry.shape)
+        return self.field is None and isinstance(self.wanted, Selection) and self.wanted.whole(self.geometry.shape)
 
-
-def _bounded(request: Request) -> Iterator[tuple[Axis, int]]:
-    return zip(request.selection.axes, request.geometry.chunks, strict=True)
-
-
-def _spans(axis: Axis, chunk: int) -> range:
-    """At least as many items as the axis touches chunks, without making them."""
-    return range(min(axis.count, (axis.high - axis.low) // max(chunk, 1) + 2))
+    @property
+    def flat(self) -> bool:
+        """Whether the frame is no array, so that the answer is none either."""
+        return self.frame.kind != "array"
 
 
 def geometry_of(frame: StoredFrame) -> Geometry:
@@ -139,43 +151,47 @@ def geometry_of(frame: StoredFrame) -> Geometry:
 
 def compose(request: Request) -> Answer:
     """Make the answer; all chunks of the selection must be there."""
-    if request.nbytes > _PLAIN and _whole_chunks(request):
+    if not isinstance(request.wanted, Selection):
+        return _packed(request)
+    if request.nbytes > _PLAIN and _whole_chunks(request, request.wanted):
         return _verbatim(request)
     if _PLAIN < request.nbytes <= _PACKED:
         return _packed(request)
-    return _plain(request)
+    return _plain(request, request.wanted)
 
 
 def assemble(request: Request) -> Array:
-    """Decompress the selection.
+    """Decompress what is wanted.
 
     Returns:
-        An array of `request.dtype`, shape `request.selection.counts`: axes that an int selected have length 1.
+        An array of `request.dtype` and `request.shape`.
     """
-    selection, frame = request.selection, request.frame
+    if isinstance(request.wanted, Gather):
+        items = request.wanted.read(lambda n, box: _items(request, n, box), request.geometry.dtype)
+        return items if request.field is None else np.ascontiguousarray(items[request.field])
+    selection = request.wanted
     out = np.empty(selection.counts, request.dtype)
     for pieces, n in zip(selection.pieces(request.geometry.chunks), request.numbers, strict=True):
-        target = tuple(piece.target for piece in pieces)
-        if frame.layout.special(n) == UNINIT:
-            out[target] = np.zeros((), out.dtype)
-            continue
-        hull = tuple(slice(piece.source.start, piece.source.stop) for piece in pieces)
-        items = _items(request, hull)[tuple(slice(None, None, piece.source.step) for piece in pieces)]
-        out[target] = items if request.field is None else items[request.field]
-    return out
+        box = tuple(slice(piece.source.start, piece.source.stop) for piece in pieces)
+        items = _items(request, n, box)[tuple(slice(None, None, piece.source.step) for piece in pieces)]
+        out[tuple(piece.target for piece in pieces)] = items if request.field is None else items[request.field]
+    return out.reshape(selection.shape)
 
 
-def _items(request: Request, box: tuple[slice, ...]) -> Array:
-    handle = request.frame.handle
-    if isinstance(handle, blosc2.SChunk):
-        return np.frombuffer(handle[box[0].start : box[0].stop], request.geometry.dtype)
-    items: Array = np.asarray(handle[box])
+def _items(request: Request, n: int, box: tuple[slice, ...]) -> Array:
+    """Decompress a box that lies in chunk n."""
+    dtype = request.geometry.dtype
+    if request.frame.layout.special(n) == UNINIT:
+        return np.zeros([side.stop - side.start for side in box], dtype)
+    if request.flat:
+        return np.frombuffer(request.frame.handle[box[0].start : box[0].stop], dtype)
+    items: Array = np.asarray(request.frame.handle[box])
     return items
 
 
-def _whole_chunks(request: Request) -> bool:
+def _whole_chunks(request: Request, selection: Selection) -> bool:
     """Whether the selection is a box whose sides are those of chunks."""
-    axes = zip(request.selection.axes, request.geometry.shape, request.geometry.chunks, strict=True)
+    axes = zip(selection.axes, request.geometry.shape, request.geometry.chunks, strict=True)
     return request.field is None and all(
         a.kept and a.step == 1 and a.start % chunk == 0 and (a.high == extent or a.high % chunk == 0)
         for a, extent, chunk in axes
@@ -189,7 +205,7 @@ def _verbatim(request: Request) -> Answer:
     places = np.cumsum(lengths) - lengths
     specials = np.array([_special_offset(layout.special(n)) for n in numbers], np.int64)
     cbytes, nbytes = int(lengths.sum()), len(numbers) * layout.chunksize
-    if isinstance(frame.handle, blosc2.SChunk):
+    if request.flat:
         nbytes = request.nbytes
     head, tail = frame_parts(_template(request), np.where(stored, places, specials), cbytes, nbytes)
 
@@ -219,15 +235,14 @@ def _joined(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 def _template(request: Request) -> bytes:
     """A frame of the result's shape without data, cut as the source is."""
-    schunk = getattr(request.frame.handle, "schunk", request.frame.handle)
-    cparams = replace(schunk.cparams, nthreads=1)
-    if schunk is request.frame.handle:
-        return _as_bytes(blosc2.SChunk(chunksize=request.frame.layout.chunksize, cparams=cparams, contiguous=True))
+    frame = request.frame
+    if request.flat:
+        start, end = frame.layout.index_offset, frame.layout.length
+        return frame.pread(0, frame.layout.header_length) + frame.pread(start, end - start)
+    cparams = replace(frame.handle.schunk.cparams, nthreads=1)
     g = request.geometry
     return _as_bytes(
-        blosc2.uninit(
-            request.selection.shape, g.dtype, chunks=g.chunks, blocks=g.blocks, cparams=cparams, contiguous=True
-        )
+        blosc2.uninit(request.shape, g.dtype, chunks=g.chunks, blocks=g.blocks, cparams=cparams, contiguous=True)
     )
 
 
@@ -237,22 +252,21 @@ def _as_bytes(made: Any) -> bytes:
 
 
 def _packed(request: Request) -> Answer:
-    data = np.ascontiguousarray(assemble(request)).reshape(request.selection.shape)
-    if isinstance(request.frame.handle, blosc2.SChunk):
-        cparams = blosc2.CParams(typesize=data.itemsize, codec=blosc2.Codec.LZ4, clevel=1, nthreads=1)
+    data = assemble(request)
+    codec = {"codec": blosc2.Codec.LZ4, "clevel": 1, "nthreads": 1}
+    if request.flat:
+        cparams = blosc2.CParams(typesize=data.itemsize, **codec)
         frame = _as_bytes(blosc2.SChunk(data=data.tobytes(), cparams=cparams, contiguous=True))
     else:
-        cparams = blosc2.CParams(codec=blosc2.Codec.LZ4, clevel=1, nthreads=1)
-        frame = _as_bytes(blosc2.asarray(data, cparams=cparams, contiguous=True))
+        frame = _as_bytes(blosc2.asarray(data, cparams=blosc2.CParams(**codec), contiguous=True))
     return Answer(len(frame), iter((frame,)))
 
 
-def _plain(request: Request) -> Answer:
-    shape, flat = request.selection.shape, isinstance(request.frame.handle, blosc2.SChunk)
-    if flat and not request.selection.axes[0].kept:
-        shape = (1,)
-    slabs = list(_slabs(request))
-    rows = slabs[0].selection.shape[0] if shape and slabs else 1
+def _plain(request: Request, selection: Selection) -> Answer:
+    flat = request.flat
+    shape = selection.counts if flat else selection.shape
+    slabs = list(_slabs(request, selection))
+    rows = slabs[0].wanted.shape[0] if slabs and selection.shape else 1
     head, spec, tail = _plain_frame(shape, rows, len(slabs), request.dtype, flat=flat)
 
     def pieces() -> Iterator[bytes]:
@@ -272,12 +286,12 @@ def _plain(request: Request) -> Answer:
     return Answer(length, pieces())
 
 
-def _slabs(request: Request) -> Iterator[Request]:
+def _slabs(request: Request, selection: Selection) -> Iterator[Request]:
     """Cut a request along its first kept axis into results that fit in memory."""
-    axes = request.selection.axes
+    axes = selection.axes
     where = next((i for i, axis in enumerate(axes) if axis.kept), None)
-    if not request.selection.size or where is None:
-        yield from [request] * bool(request.selection.size)
+    if where is None or request.nbytes <= _SLAB:
+        yield from [request] * bool(selection.size)
         return
     axis = axes[where]
     row = request.nbytes // axis.count
@@ -286,7 +300,7 @@ def _slabs(request: Request) -> Iterator[Request]:
     rows = min(axis.count, max(1, _SLAB // row))
     for start in range(0, axis.count, rows):
         part = replace(axis, start=axis.start + start * axis.step, count=min(rows, axis.count - start))
-        yield replace(request, selection=Selection((*axes[:where], part, *axes[where + 1 :])))
+        yield replace(request, wanted=Selection((*axes[:where], part, *axes[where + 1 :])))
 
 
 @lru_cache(1024)
@@ -295,12 +309,12 @@ def _plain_frame(
 ) -> tuple[bytes, ChunkSpec, bytes]:
     """Header and tail of a frame whose chunks are uncompressed slabs of `rows` rows, each one block in C order."""
     cut = (rows, *shape[1:]) if shape else ()
-    nbytes = math.prod(cut) * dtype.itemsize
+    nbytes = max(1, math.prod(cut)) * dtype.itemsize
     spec = ChunkSpec(nbytes, nbytes, dtype.itemsize)
     filters = [blosc2.Filter.NOFILTER] * 6
     cparams = blosc2.CParams(clevel=0, nthreads=1, filters=filters, typesize=dtype.itemsize)
     if flat:
-        template = _as_bytes(blosc2.SChunk(chunksize=max(nbytes, 1), cparams=cparams, contiguous=True))
+        template = schunk_template(cparams, spec)
     else:
         template = _as_bytes(blosc2.uninit(shape, dtype, chunks=cut, blocks=cut, cparams=cparams, contiguous=True))
     if not nslabs:

@@ -31,6 +31,7 @@ from caterva2.errors import (
 )
 from caterva2.models import ChunkWish
 from caterva2.paths import DatasetPath
+from caterva2.points import Points
 from caterva2.records import ChunkRecord, Status, digest_text
 from caterva2.slices import Slice
 from caterva2.subscriber.answers import Answer, Request, compose
@@ -219,8 +220,10 @@ class Reader:
         if entry is not None and entry.etag == frame.etag:
             self._catalog.suspect(path)
 
-    async def fetch(self, path: DatasetPath, key: Slice, field_name: str | None) -> tuple[Read, Answer | bytes | None]:
-        """Read a slice.
+    async def fetch(
+        self, path: DatasetPath, key: Slice | Points, field_name: str | None
+    ) -> tuple[Read, Answer | bytes | None]:
+        """Read a slice, or points.
 
         Returns:
             The read, and the answer: bytes if it is small, None if it is the file itself (see `stream`).

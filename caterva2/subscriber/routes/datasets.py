@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import mimetypes
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 from urllib.parse import quote
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -16,19 +17,29 @@ from caterva2.daemon.http import json_response, not_modified, quoted, read_json
 from caterva2.daemon.ranges import OCTETS, FileResponse, file_response
 from caterva2.errors import BadRequestError, NotFoundError
 from caterva2.paths import DatasetPath
+from caterva2.points import Points
 from caterva2.slices import Slice
 from caterva2.subscriber.answers import Answer
 from caterva2.subscriber.reader import Read, Reader
 from caterva2.subscriber.routes.state import State, state_of
 
-_PARAMETERS = {"slice_", "field"}
+# Bytes; a list of a million coordinates fits.
+_MOST_BODY = 16 << 20
 
 
 class FetchBody(BaseModel):
-    """The body of `POST /api/fetch`: what does not fit in a URL."""
+    """The parameters of `/api/fetch`; in a body where they do not fit in a URL."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     slice_: str = ""
     field: str | None = None
+    indices: str | list[Any] | None = None
+
+    @property
+    def key(self) -> Slice | Points:
+        """What is selected."""
+        return Slice.parse(self.slice_) if self.indices is None else Points.parse(self.indices)
 
 
 async def get_info(request: Request) -> Response:
@@ -42,16 +53,10 @@ async def get_info(request: Request) -> Response:
 async def fetch(request: Request) -> Response:
     """`GET /api/fetch/{path}?slice_=&field=`: a Blosc2 frame with the selection, or the stored frame itself."""
     state, path = await _dataset(request)
-    if request.method == "POST":
-        body = await read_json(request, FetchBody)
-        text, field = body.slice_, body.field
-    else:
-        _check_parameters(request)
-        text, field = request.query_params.get("slice_", ""), request.query_params.get("field") or None
-    key = Slice.parse(text)
-    if not text and field is None and request.method != "POST" and "range" in request.headers:
+    wish = await read_json(request, FetchBody, _MOST_BODY) if request.method == "POST" else _parameters(request)
+    if "range" in request.headers and wish == FetchBody():
         return await _frame(request, state.reader, path)
-    read, answer = await state.reader.fetch(path, key, field)
+    read, answer = await state.reader.fetch(path, wish.key, wish.field)
     if (response := not_modified(request, read.frame.etag)) is not None:
         return response
     if answer is None:
@@ -131,10 +136,11 @@ async def _dataset(request: Request) -> tuple[State, DatasetPath]:
     return state, path
 
 
-def _check_parameters(request: Request) -> None:
-    unknown = sorted(set(request.query_params) - _PARAMETERS)
+def _parameters(request: Request) -> FetchBody:
+    unknown = sorted(set(request.query_params) - set(FetchBody.model_fields))
     if unknown:
-        raise BadRequestError(f"{unknown[0]!r} is not supported here: use {' and '.join(sorted(_PARAMETERS))}")
+        raise BadRequestError(f"{unknown[0]!r} is no parameter here: use {', '.join(FetchBody.model_fields)}")
+    return FetchBody(**{key: value for key, value in request.query_params.items() if value})
 
 
 def _headers(read: Read) -> dict[str, str]:
