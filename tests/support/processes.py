@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -85,9 +86,13 @@ class Process:
 
     def interrupt(self, timeout: float = 15.0) -> int:
         """Do what Ctrl-C does (SIGINT), and return the exit status."""
+        self.signal(signal.SIGINT)
+        return self.wait(timeout)
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
         assert self._process is not None
-        self._process.send_signal(2)
-        return self._process.wait(timeout)
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         """End it at once (SIGKILL)."""
