@@ -14,7 +14,7 @@ from bus.errors import BusUnavailableError
 from bus.interface import Connected, Event
 from bus.messages import RootAnnouncement, ServiceStatus
 from bus.topics import Topics
-from caterva2.broker.registry import CameOnline, Conflict, Effect, Registry, Removed, Save, WentOffline
+from caterva2.broker.registry import CameOnline, Conflict, Effect, Registry, Removed, Save, Saved, WentOffline
 from caterva2.daemon.statedir import StateDir
 
 logger = logging.getLogger(__name__)
@@ -67,22 +67,28 @@ class Follower:
             await asyncio.sleep(_TICK)
             self._carry_out(self._registry.expire(time.monotonic()))
             if retained is not None:
-                there = retained()
-                for name in [name for name in self._registry.names() if topics.root(name) not in there]:
-                    self._carry_out(self._registry.remove(name))
+                self._forget_cleared(topics, retained())
 
     async def save(self) -> None:
         """Write the registry when it has changed, for ever."""
         while True:
             await self._changed.wait()
             self._changed.clear()
-            await asyncio.to_thread(self._write)
+            await asyncio.to_thread(self._write, self._registry.saved())
             await asyncio.sleep(_SAVE_PAUSE)
 
     async def leave(self) -> None:
         """Take leave of the bus, and write what is not written yet."""
         await self._introduce(online=False)
-        await asyncio.to_thread(self._write)
+        await asyncio.to_thread(self._write, self._registry.saved())
+
+    def _forget_cleared(self, topics: Topics, retained: Collection[str]) -> None:
+        for name in self._registry.names():
+            if topics.root(name) not in retained:
+                self._carry_out(self._registry.remove(name))
+        for kind, identifier in self._registry.services():
+            if topics.service(kind, identifier) not in retained:
+                self._carry_out(self._registry.remove_service(kind, identifier))
 
     async def _introduce(self, *, online: bool) -> None:
         # Without a bus there is nobody to tell; as soon as there is one, `Connected` comes again.
@@ -115,9 +121,9 @@ class Follower:
                         *(kept.name, kept.http, refused.http),
                     )
 
-    def _write(self) -> None:
+    def _write(self, saved: Saved) -> None:
         try:
             with self._writing:
-                self._state.write_json(REGISTRY_FILE, self._registry.saved())
+                self._state.write_json(REGISTRY_FILE, saved)
         except OSError as error:
             logger.error("the registry cannot be saved in %s: %s", self._state.path, error.strerror)

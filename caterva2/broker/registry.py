@@ -84,7 +84,7 @@ class _Entry:
 
 # The rules, for an announcement of a name that is known already:
 #
-# - of the same instance: an earlier birth is a last will that comes late, and an earlier "online" is a
+# - of the same instance: an earlier birth is a last will that comes late, and an earlier head is a
 #   repetition; both are ignored. Anything else is news.
 # - of another instance, and the known one is online: the known one stays, for its subscribers hold copies of
 #   its versions. But who announces the same address has taken its place, since no two can listen on it.
@@ -100,7 +100,9 @@ class Registry:
     def __init__(self, saved: Saved | None = None) -> None:
         saved = saved or Saved()
         self._roots = {root.name: _Entry(_offline(root), online=False, heard=0.0) for root in saved.roots}
-        self._services = {(each.kind, each.id): _offline(each) for each in saved.services}
+        self._services: dict[tuple[str, str], ServiceStatus] = {
+            (each.kind, each.id): _offline(each) for each in saved.services
+        }
         self._refused: dict[str, str] = {}
 
     def saved(self) -> Saved:
@@ -116,6 +118,10 @@ class Registry:
     def names(self) -> list[str]:
         """The names of the roots."""
         return list(self._roots)
+
+    def services(self) -> list[tuple[str, str]]:
+        """The kinds and IDs of the services."""
+        return list(self._services)
 
     def announce(self, message: RootAnnouncement, now: float) -> list[Effect]:
         """Take an announcement, also one that is a last will."""
@@ -159,6 +165,10 @@ class Registry:
         self._refused.pop(name, None)
         return [Removed(name), Save()]
 
+    def remove_service(self, kind: str, identifier: str) -> list[Effect]:
+        """Forget a service whose status was cleared."""
+        return [Save()] if self._services.pop((kind, identifier), None) is not None else []
+
     def _replace(self, known: _Entry | None, message: RootAnnouncement, now: float) -> list[Effect]:
         was_online = known is not None and known.online
         online = message.status == "online"
@@ -179,9 +189,11 @@ class Registry:
 
 
 def _outdated(message: RootAnnouncement, known: _Entry) -> bool:
-    if message.birth != known.announced.birth:
-        return message.birth < known.announced.birth
-    return message.status == "online" and message.time < known.announced.time
+    latest = known.announced
+    if message.birth != latest.birth:
+        return message.birth < latest.birth
+    # The journal counts upwards, while a clock may be set back.
+    return message.status == "online" and message.epoch == latest.epoch and message.seq < latest.seq
 
 
 def _shown(entry: _Entry) -> BrokerRoot:

@@ -123,8 +123,10 @@ async def serving(create_app: AppFactory[Settings], settings: Settings) -> Async
 
 async def _started(server: AppServer, task: asyncio.Task[None]) -> None:
     waiting = asyncio.create_task(server.started.wait(), name="waiting for the server")
-    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
+    try:
+        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
     if task.done():
         task.result()
 

@@ -107,6 +107,24 @@ def test_repeated_message() -> None:
     assert registry.roots()["foo"].seq == 6
 
 
+def test_clock_set_back() -> None:
+    """A publisher whose clock is set back is heard all the same."""
+    registry = Registry()
+    registry.announce(root(time=2000.0), 0.0)
+
+    assert [Save()] == registry.announce(root(time=1000.0), 80.0)
+    assert [] == registry.expire(100.0)
+
+
+def test_new_journal() -> None:
+    """A new journal begins to count anew."""
+    registry = Registry()
+    registry.announce(root(seq=6), 0.0)
+
+    assert [Save()] == registry.announce(root(epoch="e2", seq=0), 1.0)
+    assert ("e2", 0) == (registry.roots()["foo"].epoch, registry.roots()["foo"].seq)
+
+
 def test_silence() -> None:
     """A root not heard of for three heartbeats is offline, and online again with the next word."""
     registry = Registry()
@@ -199,6 +217,17 @@ def test_cleared_root_is_forgotten() -> None:
     assert [Removed("foo"), Save()] == registry.remove("foo")
     assert [] == registry.remove("foo")
     assert {} == registry.roots()
+
+
+def test_cleared_service_is_forgotten() -> None:
+    """A service whose status was cleared is forgotten too."""
+    registry = Registry()
+    registry.tell(service())
+
+    assert [("subscriber", "s")] == registry.services()
+    assert [Save()] == registry.remove_service("subscriber", "s")
+    assert [] == registry.remove_service("subscriber", "s")
+    assert [] == registry.services()
 
 
 def test_services() -> None:
