@@ -21,11 +21,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _LINE_BREAKING = re.compile(r"[\t\n]")
 
 
-class MissingRichError(Caterva2Error):
-    """The package that draws on terminals is not installed."""
-
-    def __init__(self) -> None:
-        super().__init__('on a terminal this needs rich: run pip install "caterva2[clients]", or add --json')
+_NO_RICH = 'on a terminal this needs rich: run pip install "caterva2[clients]", or add --json'
 
 
 class Output:
@@ -106,13 +102,13 @@ class Output:
         """Make sure that tables can be drawn, before work is done.
 
         Raises:
-            MissingRichError: if the terminal needs what is not installed.
+            Caterva2Error: if the terminal needs what is not installed.
         """
         if self.terminal and not self.json:
             try:
                 import rich  # noqa: F401
             except ImportError as error:
-                raise MissingRichError from error
+                raise Caterva2Error(_NO_RICH) from error
 
 
 _STYLES = {"online": "green", "offline": "red"}

@@ -25,6 +25,7 @@ Cat2cli = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def foo(subscriber: FakeSubscriber) -> FakeSubscriber:
+    """A subscriber with an example root."""
     subscriber.put("foo/README.md", "# Header\nü\n".encode())
     subscriber.put("foo/dir 1/ds.b2nd", np.arange(200, dtype="u2").reshape(10, 20), a=1)
     subscriber.put("foo/fields.b2nd", np.array([(1, 2.5), (3, 4.5)], [("a", "<i4"), ("b", "<f8")]))

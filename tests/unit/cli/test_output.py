@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from caterva2.cli.output import MissingRichError, Output, visible
+from caterva2.cli.output import Output, visible
+from caterva2.errors import Caterva2Error
 
 
 class Terminal(io.StringIO):
@@ -70,7 +71,7 @@ def test_without_rich(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Output(io.StringIO()).check()
     Output(Terminal(), json=True).check()
-    with pytest.raises(MissingRichError, match=r'pip install "caterva2\[clients\]"'):
+    with pytest.raises(Caterva2Error, match=r'pip install "caterva2\[clients\]"'):
         Output(Terminal()).check()
 
 

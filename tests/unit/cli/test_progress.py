@@ -14,16 +14,17 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+def stderr(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Make stderr a terminal; not in a fixture, after which pytest puts its own stderr back."""
     stream = Terminal()
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setenv("TERM", "xterm-256color")
     return stream
 
 
-def test_a_long_download_has_a_bar(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_download_has_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal a download that lasts shows its name and how far it is."""
+    terminal = stderr(monkeypatch)
     monkeypatch.setattr(progress, "_PATIENCE", -1.0)
 
     with ProgressBar("foo/[b]\x1bx") as bar:
@@ -33,8 +34,9 @@ def test_a_long_download_has_a_bar(terminal: Terminal, monkeypatch: pytest.Monke
     assert "1.0 MB" in terminal.getvalue()
 
 
-def test_a_short_download_has_none(terminal: Terminal) -> None:
+def test_a_short_download_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is done at once needs no bar."""
+    terminal = stderr(monkeypatch)
     with ProgressBar("foo/x") as bar:
         bar(1, 1)
 
@@ -51,8 +53,9 @@ def test_in_a_pipe_there_is_none(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert capsys.readouterr() == ("", "")
 
 
-def test_without_rich_there_is_none(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_rich_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """A download does not fail for want of a bar."""
+    terminal = stderr(monkeypatch)
     monkeypatch.setattr(progress, "_PATIENCE", -1.0)
     monkeypatch.setitem(sys.modules, "rich.console", None)
 

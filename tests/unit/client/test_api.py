@@ -19,6 +19,7 @@ USER = {"username": "user@example.com", "password": "foobar11"}
 
 @pytest.fixture
 def foo(subscriber: FakeSubscriber) -> FakeSubscriber:
+    """A subscriber with an example root."""
     subscriber.put("foo/README.md", b"# Header example\n")
     subscriber.put("foo/dir1/ds-2d.b2nd", np.arange(200, dtype="u2").reshape(10, 20))
     subscriber.put("foo/ds-1d.b2nd", np.arange(1000))

@@ -98,7 +98,7 @@ def test_the_callers_own_error_passes(subscriber: FakeSubscriber) -> None:
     def stop(done: int, total: int | None) -> None:
         raise RuntimeError("stop")
 
-    with pytest.raises(RuntimeError, match="^stop$"):
+    with pytest.raises(RuntimeError, match=r"^stop$"):
         Client(subscriber.url).download("foo/a.txt", "x", progress=stop)
 
     assert [] == os.listdir()  # noqa: PTH208

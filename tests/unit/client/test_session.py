@@ -36,7 +36,7 @@ def test_a_status_becomes_its_error(subscriber: FakeSubscriber, status: int, kin
     """Each HTTP status raises the class that stands for it, with the server's own words."""
     subscriber.raw["GET /api/roots"] = [JSONResponse({"detail": "the server's words"}, status)]
 
-    with Session(subscriber.url) as session, pytest.raises(kind, match="^the server's words$") as caught:
+    with Session(subscriber.url) as session, pytest.raises(kind, match=r"^the server's words$") as caught:
         session.get("api/roots")
 
     assert kind is type(caught.value)
@@ -211,7 +211,7 @@ def test_a_cookie_cannot_smuggle_headers(cookie: str) -> None:
 @pytest.mark.parametrize("urlbase", ["ftp://x", "http://", "http://a b", "nonsense", "http://x:99999"])
 def test_a_bad_address(urlbase: str) -> None:
     """An address that is none is refused at once, with the remedy."""
-    with pytest.raises(errors.AddressError, match="host:port|65535"):
+    with pytest.raises(errors.AddressError, match=r"host:port|65535"):
         Session(urlbase)
 
 
