@@ -32,7 +32,6 @@ _ANONYMOUS: Final = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow
 _BACKLOG: Final = 1024
 _PARTING: Final = 3.0
 _MAX_SOCKET_PATH: Final = 100
-_Listener = Literal["default", "local", "websocket"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +134,7 @@ class EmbeddedBroker:
     def _config(self) -> dict[str, Any]:
         host, port = self._tcp or ("", 0)
         return {
-            # The default listener comes last: only it can fail, and the others must be there.
-            "listeners": {
-                "websocket": {"type": "external", "bind": "http"},
-                "default": {"type": "tcp", "bind": f"{host}:{port}" if self._tcp else None},
-            },
+            "listeners": {"default": {"type": "tcp", "bind": f"{host}:{port}" if self._tcp else None}},
             "plugins": {name: dict(config) for name, config in (self._plugins or _ANONYMOUS).items()},
         }
 
@@ -208,8 +203,7 @@ class _Broker(amqtt.broker.Broker):  # type: ignore[misc]  # amqtt is not follow
         """Take leave of the clients first, wills included (amqtt: wills are not sent at shutdown)."""
         self._closing = True
         for server in self._servers.values():
-            if server.instance is not None:
-                server.instance.close()
+            server.instance.close()
         for connection in tuple(self._served):
             connection.publish_will()  # all of them, while those who may want to hear them are there
         tasks = set(self._served.values())

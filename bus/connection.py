@@ -1,7 +1,7 @@
 """One client of the embedded broker, from its first byte to its last.
 
 This replaces amqtt's handling of a connection as a whole, because its defects pile up there. The
-rules, with the defect of amqtt 0.12.1 that each answers (numbers as in docs/design):
+rules, with the defect of amqtt 0.12.1 that each answers (numbered as in the notes on it):
 
 - CONNECT must come within a time limit; then silence ends after 1.5 times the keep-alive   (B1)
 - retained messages go only to whom they were asked for, once, and make nobody else wait    (B2)
@@ -60,6 +60,7 @@ logger = logging.getLogger(__name__)
 
 MAX_PACKET: Final = MAX_PAYLOAD + 4096
 MAX_LEVELS: Final = 32
+MAX_CLIENT_ID: Final = 256
 MAX_SUBSCRIPTIONS: Final = 1000
 _FAIRNESS: Final = 16
 _PARTING: Final = 1.0
@@ -183,7 +184,10 @@ class Connection:
         if self._ended.done():
             return
         self._outbox.publish(message, qos=qos, retain=retain)
-        if self._outbox.overfull:
+        self._check_outbox()
+
+    def _check_outbox(self) -> None:
+        if self._outbox.overfull and not self._ended.done():
             logger.warning("client %r at %s is too slow, cut off", self.client_id, self.stream.peer)
             self.end("too slow", flush=False)
 
@@ -248,6 +252,7 @@ class Connection:
         while not isinstance(packet := await _read_packet(self.stream), Disconnect):
             self._last_seen = self._loop.time()
             await self._handle(packet)
+            self._check_outbox()  # answers pile up, too, when nobody reads them
             number += 1
             if number % _FAIRNESS == 0:
                 await asyncio.sleep(0)
@@ -255,7 +260,7 @@ class Connection:
         self.end("left")
 
     async def _enter(self, connect: Connect) -> int:
-        if not connect.client_id and not connect.clean:
+        if len(connect.client_id) > MAX_CLIENT_ID or not (connect.client_id or connect.clean):
             return BAD_IDENTIFIER
         if not await self._hub.authenticate(connect, self.stream):
             return NOT_AUTHORIZED

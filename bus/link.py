@@ -192,7 +192,7 @@ class Link:
     def _tick(self) -> None:
         self._client.loop_misc()
         if not self.lost.done():
-            self._timer = self._loop.call_later(min(1.0, self._options.keepalive / 4), self._tick)
+            self._timer = self._loop.call_later(min(1.0, max(1, self._options.keepalive) / 4), self._tick)
 
     def _on_connect(self, _c: Any, _u: Any, _flags: Any, reason: Any, _p: Any) -> None:
         if reason.is_failure:

@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
+from bus.broker import EmbeddedBroker
 from bus.connection import MAX_PACKET, MAX_SUBSCRIPTIONS, Limits
 from bus.messages import MAX_PAYLOAD
 from tests.unit.bus.brokers import OpenBroker, Plugins, corrects_amqtt, ours, run
 from tests.unit.bus.raw import (
     CONNACK,
+    DEADLINE,
     DISCONNECT,
     PINGREQ,
     PINGRESP,
@@ -223,6 +225,39 @@ def test_a_client_that_does_not_read_is_cut_off(caplog: pytest.LogCaptureFixture
     run(partial(ours, limits=Limits(outbox=1_000_000)), scenario)
 
 
+class StuckStream:
+    """A client that pings for ever and reads nothing; no kernel in between that takes megabytes for it."""
+
+    peer = "stuck"
+    trusted = True
+
+    def __init__(self) -> None:
+        self._said = connect("stuck")
+
+    async def read(self, n: int) -> bytes:
+        while len(self._said) < n:
+            self._said += PINGREQ
+        said, self._said = self._said[:n], self._said[n:]
+        return said
+
+    async def write(self, data: bytes) -> None:
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        pass
+
+
+def test_a_client_that_reads_no_answers_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
+    """Answers to what it sends are bounded like messages."""
+
+    async def play() -> None:
+        async with EmbeddedBroker(limits=Limits(outbox=10_000)) as broker:
+            await asyncio.wait_for(broker._running.serve(StuckStream()), DEADLINE)
+
+    asyncio.run(play())
+    assert ["client 'stuck' at stuck is too slow, cut off"] == [each.getMessage() for each in caplog.records]
+
+
 # Packets (B13 and others)
 
 
@@ -338,6 +373,17 @@ def test_a_second_connect_is_refused() -> None:
 
         assert await client.ended()
         await client.cut()
+
+    run(ours, scenario)
+
+
+def test_a_name_of_a_client_is_limited_in_length() -> None:
+    """It goes to the log with every line about the client."""
+
+    async def scenario(port: int) -> None:
+        client = await RawClient.open(port, connect("x" * 257))
+
+        assert Received(0x20, b"\0\2") == await client.read(CONNACK)
 
     run(ours, scenario)
 
