@@ -214,7 +214,9 @@ class File(RemoteFile):
         return schunk_from_cframe(content)
 
     def _fits(self, opened: Any, selection: Selection, field: str | None) -> bool:
-        return bool(opened.nbytes == selection.size * self._version.dtype.itemsize)
+        # A frame may end within an item, which only the whole of it shows.
+        whole = selection.whole(self._version.shape)
+        return bool(opened.nbytes == (self.nbytes if whole else selection.size * self._version.dtype.itemsize))
 
 
 class Dataset(RemoteFile):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from contextlib import suppress
+
 import blosc2
 import numpy as np
 import pytest
@@ -37,6 +39,25 @@ def test_arrays_come_out_as_they_went_in(array: np.ndarray) -> None:
 def test_bytes_come_out_as_they_went_in(content: bytes) -> None:
     """A frame that is no array decodes to bytes."""
     assert content == value_from_cframe(cframe(content))
+
+
+def _odd_frame(content: bytes) -> bytes:
+    return bytes(blosc2.SChunk(chunksize=800, data=content, cparams={"typesize": 8}).to_cframe())
+
+
+def test_a_frame_that_ends_within_an_item() -> None:
+    """A frame of eight-byte items keeps the bytes behind the last whole item."""
+    content = bytes(range(251)) * 5
+
+    assert content == value_from_cframe(_odd_frame(content))
+
+
+def test_a_frame_that_blosc2_cannot_read_back() -> None:
+    """Where blosc2 would end such a frame with whatever was in memory, there is an error and never a wrong byte."""
+    content = b"Hello world!" * 100 + b"xyz"
+
+    with suppress(FrameError):
+        assert content == value_from_cframe(_odd_frame(content))
 
 
 def test_what_kind_a_frame_is() -> None:
