@@ -250,6 +250,9 @@ async def _until_stopped(server: AppServer, greeting: str) -> int:
             raise SettingsError(f"cannot start: {error}") from error
         logger.critical("crashed", exc_info=True)
         return ExitStatus.CRASHED
+    if isinstance(server.crash, SettingsError):
+        # Not a fault of the program: something that could not be known at start-up, such as a name taken.
+        raise server.crash
     return ExitStatus.CRASHED if server.crash else ExitStatus.OK
 
 

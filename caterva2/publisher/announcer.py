@@ -157,7 +157,9 @@ class Announcer:
             if not bus.connected:
                 self._waiting.clear()
                 self._due = float("inf")
-            elif not self._checking:
+            elif self._checking:
+                self._due = max(self._due, time.monotonic() + _HEAD_AFTER)
+            else:
                 await self._send(bus)
 
     async def _send(self, bus: Bus) -> None:
@@ -197,11 +199,11 @@ class Announcer:
         async for event in bus.messages():
             match event:
                 case Connected():
-                    logger.info("joined the bus at %s", event.url)
+                    logger.debug("joined the bus at %s", event.url)
                     await to_thread.run_sync(self._journal.keep_birth, event.birth)
                     self._head_within(GRACE)
                 case Disconnected():
-                    logger.info("lost the bus: %s", event.reason)
+                    logger.debug("lost the bus: %s", event.reason)
                 case RootAnnouncement(name=self.identity.name):
                     await self._on_own_name(event, bus.birth)
 

@@ -272,7 +272,7 @@ class Directory:
 def file_version(kind: Kind, info: os.stat_result) -> Version:
     """The version of a regular file."""
     # The change time too: `touch -r` and `rsync --times` set the modification time back, it they cannot.
-    key = struct.pack("<4Q", *(n & (2**64 - 1) for n in _key(info)))
+    key = struct.pack("<3qQ", *_key(info))
     etag = blake2b(key, digest_size=8).hexdigest()
     return Version(kind, etag, info.st_size, info.st_mtime, info.st_ctime)
 

@@ -1,5 +1,6 @@
 """A publisher in the test's own event loop, on a bus in memory, and what a subscriber would do with it."""
 
+import asyncio
 import functools
 import json
 from collections.abc import AsyncIterator, Sequence
@@ -99,8 +100,6 @@ class Running:
 @asynccontextmanager
 async def running(settings: PublisherSettings, broker: MemoryBroker | None = None) -> AsyncIterator[Running]:
     """Run a publisher, and listen to what it tells."""
-    import asyncio
-
     broker = broker or MemoryBroker()
     topics = Topics()
     factory = functools.partial(create_app, join_bus=joining(broker))

@@ -91,7 +91,9 @@ def _flip(file: Path) -> None:
     file.write_bytes(bytes(255 - byte for byte in file.read_bytes()))
 
 
-@pytest.mark.parametrize("damage", [_cut, _flip, lambda file: file.write_bytes(b""), lambda file: os.truncate(file, 90)])
+@pytest.mark.parametrize(
+    "damage", [_cut, _flip, lambda file: file.write_bytes(b""), lambda file: os.truncate(file, 90)]
+)
 def test_a_damaged_frame_is_refused(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     """A frame that is cut off or no frame at all raises FrameError, and nothing else."""
     damage(array(tmp_path / "a.b2nd"))
