@@ -18,7 +18,8 @@ from typing import Any, Self
 from caterva2.errors import SliceError
 
 Item = int | slice | EllipsisType
-_INT = re.compile(r"[+-]?[0-9]{1,19}")
+_INT = r"\s*([+-]?[0-9]{1,19}|)\s*"
+_ITEM = re.compile(f"{_INT}(?:(:){_INT}(?:(:){_INT})?)?")
 _MAX_ITEMS = 64
 # No axis is as long, so a larger number means the same; its text would be none that `parse` reads.
 _MOST = 2**63 - 1
@@ -49,6 +50,14 @@ class Axis:
     def high(self) -> int:
         """One more than the largest selected index."""
         return self.low + (self.count - 1) * abs(self.step) + 1 if self.count else self.low
+
+    def chunks(self, size: int) -> Sequence[int]:
+        """The indices, along this axis, of the chunks of `size` items that are touched, ascending."""
+        if not self.count:
+            return ()
+        if self.step == 1:
+            return range(self.start // size, (self.start + self.count - 1) // size + 1)
+        return [piece.chunk for piece in self.pieces(size)]
 
     def pieces(self, size: int) -> Iterator[Piece]:
         """Cut the selection where chunks of `size` items meet, in ascending order of the chunks."""
@@ -112,10 +121,6 @@ class Selection:
         """Whether the result is the array itself."""
         return all(a.kept and a.step == 1 and a.count == n for a, n in zip(self.axes, shape, strict=True))
 
-    def hull(self) -> tuple[slice, ...]:
-        """The smallest box of the array that holds the selection, with steps."""
-        return tuple(slice(a.low, a.high, abs(a.step)) for a in self.axes)
-
     def pieces(self, chunks: Sequence[int]) -> Iterator[tuple[Piece, ...]]:
         """Cut the selection where chunks meet, in the order of the chunks."""
         return product(*(tuple(axis.pieces(size)) for axis, size in zip(self.axes, chunks, strict=True)))
@@ -133,9 +138,16 @@ class Selection:
         numbers = [0]
         for axis, extent, size in zip(self.axes, shape, chunks, strict=True):
             along = -(-extent // size) if size else 0
-            touched = [piece.chunk for piece in axis.pieces(size)]
+            touched = axis.chunks(size)
             numbers = [number * along + chunk for number in numbers for chunk in touched]
         return numbers
+
+    @property
+    def box(self) -> tuple[slice, ...] | None:
+        """The selection as a plain box; None if it has steps."""
+        if any(axis.step != 1 for axis in self.axes):
+            return None
+        return tuple(slice(axis.start, axis.start + axis.count) for axis in self.axes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,14 +225,19 @@ class Slice:
 def _parse_item(part: str, text: str) -> Item:
     if part == "...":
         return Ellipsis
-    fields = [field.strip() for field in part.split(":")]
-    if len(fields) > 3 or any(field and _INT.fullmatch(field) is None for field in fields):
+    match = _ITEM.fullmatch(part)
+    if match is None:
         raise SliceError(f"{text[:100]!r} is not a slice: use numbers and start:stop:step joined by commas")
-    if len(fields) == 1:
-        if not fields[0]:
+    start, first, stop, second, step = match.groups()
+    if first is None:
+        if not start:
             raise SliceError(f"{text[:100]!r} is not a slice: an axis is empty, use ':' for all of it")
-        return int(fields[0])
-    return _slice(*(int(field) if field else None for field in fields))
+        return int(start)
+    return _slice(_bound(start), _bound(stop), _bound(step) if second else None)
+
+
+def _bound(text: str | None) -> int | None:
+    return int(text) if text else None
 
 
 def _slice(start: int | None, stop: int | None, step: int | None = None) -> slice:

@@ -39,6 +39,7 @@ _MAGIC = b"c2mirro1"
 _ALIGN = 4096
 _CLEAN = "clean"
 ABSENT, PRESENT, UNVERIFIED = 0, 1, 2
+_FEW = 64
 Numbers = Sequence[int]
 
 
@@ -168,6 +169,8 @@ class Mirror(StoredFrame):
         states[states != ABSENT] = PRESENT if trusted else UNVERIFIED
         states[layout.offsets < 0] = PRESENT
         self._states: npt.NDArray[np.uint8] = states
+        # The same bytes, for looking at a few: much faster than the array.
+        self._few = states.data
         self.trusted = trusted
         self.donor: Mirror | None = None
 
@@ -192,6 +195,8 @@ class Mirror(StoredFrame):
 
     def missing(self, numbers: Iterable[int]) -> list[int]:
         """The numbers of the chunks that must be fetched before they can be read."""
+        if isinstance(numbers, list) and len(numbers) <= _FEW:
+            return [n for n in numbers if self._few[n] != PRESENT]
         wanted = np.fromiter(numbers, np.int64)
         absent: list[int] = wanted[self._states[wanted] != PRESENT].tolist()
         return absent

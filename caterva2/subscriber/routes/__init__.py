@@ -9,4 +9,5 @@ from caterva2.subscriber.routes import datasets, roots
 
 def routes() -> list[BaseRoute]:
     """All routes of the subscriber."""
-    return [*roots.ROUTES, *datasets.ROUTES]
+    # The first that fits is taken: what is asked for most comes first.
+    return [*datasets.ROUTES, *roots.ROUTES]
