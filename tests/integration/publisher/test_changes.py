@@ -313,7 +313,7 @@ def test_without_notifications_the_root_is_walked(
 
 
 def test_a_root_that_is_away_for_a_while_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the root is gone reads are refused as unavailable or missing, nothing is told as deleted; then it goes on."""
+    """While the root is gone reads are refused and nothing is told as deleted; then it goes on."""
     monkeypatch.setattr("caterva2.publisher.watcher._RETRY", 0.1)
 
     async def scenario() -> None:

@@ -58,6 +58,7 @@ async def listener(url: str) -> AsyncIterator[list[Event]]:
 
 
 def announced(heard: list[Event]) -> list[RootAnnouncement]:
+    """All announcements heard."""
     return [event for event in heard if isinstance(event, RootAnnouncement)]
 
 
@@ -168,14 +169,14 @@ def test_a_file_of_5_gb_is_served_in_little_memory(tmp_path: Path) -> None:
                 skeleton = (await http.get("/api/skeleton/huge.bin")).raise_for_status().content
                 head, parts = decode_skeleton(skeleton)
                 layout = parts.layout()
-                numbers = [*range(0, 100), 1000, *range(5050, 5120)]
+                numbers = [*range(100), 1000, *range(5050, 5120)]
                 seen: dict[int, bytes] = {}
                 await asyncio.gather(*(_read(http, head.entry.etag, numbers[at::4], seen) for at in range(4)))
                 decoded = {n: decompress_chunk(seen[n], layout.spec(n)) for n in (*marks, 7)}
 
                 assert 1 << 20 == layout.chunksize
                 assert {*numbers} == {*seen}
-                assert {n: m for n, m in marks.items()} == {n: decoded[n][:100] for n in marks}
+                assert marks == {n: decoded[n][:100] for n in marks}
                 assert bytes(1 << 20) == decoded[7]
                 await _drain(http, 128 << 20)
             assert 300 > _rss(process)

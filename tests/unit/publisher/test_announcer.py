@@ -45,10 +45,12 @@ class Stage:
 
 
 def identity(http: str = "http://me:1", heartbeat: float = 60.0) -> Identity:
+    """Who announces."""
     return Identity("foo", "foo", http, heartbeat, "directory", "1")
 
 
 def rival(birth: int, status: str = "online", http: str = "http://rival:1") -> RootAnnouncement:
+    """What another publisher of the name says."""
     return RootAnnouncement(
         name="foo", http=http, status=status, epoch="E", seq=0, instance="rival", birth=birth, heartbeat=60,
         kind="directory", time=0, version="1",
@@ -64,6 +66,7 @@ async def stage(
     me: Identity | None = None,
     fresh: bool = True,
 ) -> AsyncIterator[Stage]:
+    """An announcer at work on a bus in memory."""
     broker = broker or MemoryBroker()
     asked: list[str] = []
 
@@ -87,6 +90,7 @@ async def stage(
 
 
 def inject(broker: MemoryBroker, message: RootAnnouncement) -> None:
+    """Leave an announcement on the bus."""
     broker.inject(ROOT, encode(message), retain=True)
 
 
@@ -249,7 +253,7 @@ def test_an_earlier_life_at_the_same_address_is_no_rival(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("older", [True, False])
-def test_of_two_that_meet_late_the_later_gives_up(tmp_path: Path, older: bool) -> None:
+def test_of_two_that_meet_late_the_later_gives_up(tmp_path: Path, *, older: bool) -> None:
     """When two publishers find out of each other later, the one that was started first stays."""
 
     async def scenario() -> None:

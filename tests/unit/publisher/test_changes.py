@@ -19,6 +19,7 @@ from tests.support.waiting import wait_until
 
 
 def version(etag: str = "1", nbytes: int = 10) -> Version:
+    """A version of a file."""
     return Version("file", etag, nbytes, 1.5)
 
 
@@ -26,6 +27,7 @@ LOOK = st.dictionaries(st.text("ab/", min_size=1, max_size=4), st.builds(version
 
 
 def created(*paths: str, etag: str = "1") -> list[Difference]:
+    """Differences of files that came."""
     return [Difference("created", path, "file", version(etag)) for path in paths]
 
 
@@ -76,6 +78,7 @@ def test_the_same_look_twice_has_no_differences(look: dict[str, Version]) -> Non
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
+    """Where the journal is."""
     return tmp_path / "journal.sqlite"
 
 

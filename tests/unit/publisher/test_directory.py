@@ -16,18 +16,21 @@ from caterva2.publisher.directory import Directory
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
+    """A directory to publish."""
     made = tmp_path / "root"
     made.mkdir()
     return made
 
 
 def write(file: Path, text: str = "x") -> Path:
+    """Write a file, with the directories that it needs."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)
     return file
 
 
 def sparse(file: Path, n: int = 4) -> Path:
+    """Write a sparse frame."""
     file.parent.mkdir(parents=True, exist_ok=True)
     blosc2.asarray(np.arange(n * 100), chunks=(100,), urlpath=str(file), contiguous=False)
     return file
@@ -310,7 +313,7 @@ def test_nothing_stays_open(root: Path) -> None:
     sparse(root / "s.b2nd")
     (root / "d/out").symlink_to("/etc/passwd")
     directory = Directory(root)
-    before = len(os.listdir("/proc/self/fd"))
+    before = len([*Path("/proc/self/fd").iterdir()])
     for _ in range(20):
         directory.look()
         for path in ("d/a", "s.b2nd"):
@@ -320,4 +323,4 @@ def test_nothing_stays_open(root: Path) -> None:
             with pytest.raises(NotFoundError):
                 directory.open(path)
 
-    assert before == len(os.listdir("/proc/self/fd"))
+    assert before == len([*Path("/proc/self/fd").iterdir()])

@@ -20,16 +20,18 @@ DATA = np.random.default_rng(1).integers(0, 100, 40_000)
 
 
 def array(file: Path, *, contiguous: bool = True, data: np.ndarray = DATA, chunks: int = 1000) -> Path:
+    """Write an array."""
     blosc2.asarray(data, chunks=(chunks,), urlpath=str(file), contiguous=contiguous, cparams={"nthreads": 1})
     return file
 
 
 def read_all(dataset: OpenDataset, anatomy: Anatomy, numbers: list[int]) -> list[object]:
+    """Read chunks piece by piece."""
     return [chunk for piece in dataset.pieces(anatomy, numbers) for chunk in dataset.chunks(anatomy, piece)]
 
 
 @pytest.mark.parametrize("contiguous", [True, False])
-def test_the_chunks_of_a_frame_are_those_that_blosc2_stored(tmp_path: Path, contiguous: bool) -> None:
+def test_the_chunks_of_a_frame_are_those_that_blosc2_stored(tmp_path: Path, *, contiguous: bool) -> None:
     """Every chunk is given byte for byte, in the order asked, also twice."""
     file = array(tmp_path / "a.b2nd", contiguous=contiguous)
     numbers = [3, 0, 39, 7, 8, 9, 3]
@@ -135,7 +137,7 @@ def test_a_plain_file_cut_off_while_it_is_read_is_no_answer(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("chunks", "contiguous"), [(1000, True), (1000, False), (40_000, True)])
-def test_pieces_keep_the_order_and_the_size(tmp_path: Path, chunks: int, contiguous: bool) -> None:
+def test_pieces_keep_the_order_and_the_size(tmp_path: Path, *, chunks: int, contiguous: bool) -> None:
     """Pieces joined are the numbers asked for; none but that of one large chunk exceeds the size."""
     data = np.random.default_rng(2).integers(0, 1 << 62, 400_000)
     array(tmp_path / "a.b2nd", data=data, chunks=chunks, contiguous=contiguous)

@@ -12,6 +12,7 @@ from caterva2.records import Status, digest_of, digest_text
 
 
 def entries(*paths: str) -> list[DatasetEntry]:
+    """Entries of a catalog."""
     return [DatasetEntry(path=path, kind="file", etag="e", nbytes=1, mtime=2.0) for path in paths]
 
 

@@ -44,7 +44,7 @@ async def watching(
     [("a/b", {"a"}, True), ("a/b/c", {"a", "x"}, True), ("a", {"a"}, False), ("ab", {"a"}, False), ("", {""}, False),
      ("a", {"", "a"}, True), ("a/b", {"a/b", "a/bc"}, False)],
 )  # fmt: skip
-def test_a_scope_within_another_is_left_out(scope: str, scopes: set[str], expected: bool) -> None:
+def test_a_scope_within_another_is_left_out(scope: str, scopes: set[str], *, expected: bool) -> None:
     """What lies in a directory that is looked at anyway needs no look of its own."""
     assert expected == _is_within(scope, dict.fromkeys(scopes, 0.0))
 
