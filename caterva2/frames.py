@@ -120,6 +120,11 @@ class FrameLayout:
         stored = np.flatnonzero(self.offsets >= 0)
         return stored[np.argsort(self.offsets[stored], kind="stable")]
 
+    @cached_property
+    def uninitialised(self) -> bool:
+        """Whether there are chunks that Blosc2 decodes to whatever the reader's memory holds."""
+        return bool((self.offsets[self.offsets < 0] >> 56 & 7 == UNINIT).any())
+
     def special(self, n: int) -> int | None:
         """The kind of special chunk that chunk n is (`ZERO`, `NAN`, `UNINIT`), None if it is stored."""
         offset = int(self.offsets[n])
@@ -187,7 +192,9 @@ class Skeleton:
         layout = FrameLayout.read(self.pread, self.length)
         stored = len(layout.order)
         first = int(layout.offsets[layout.order[0]]) if stored else 0
-        if layout.sparse or first != self.first_offset or len(self.first) != (CHUNK_HEADER if stored else 0):
+        lengths = (layout.header_length, CHUNK_HEADER if stored else 0, layout.length - layout.index_offset)
+        fits = (len(self.head), len(self.first), len(self.tail)) == lengths and self.length == layout.length
+        if layout.sparse or first != self.first_offset or not fits:
             raise FrameError("the skeleton of the frame contradicts itself")
         return layout
 
@@ -212,6 +219,8 @@ def _read_header(pread: Pread, size: int) -> tuple[int, int, int, int, int, int,
     nbytes, cbytes = struct.unpack_from(">q", start, 30)[0], struct.unpack_from(">q", start, 39)[0]
     typesize, blocksize, chunksize = (struct.unpack_from(">i", start, at)[0] for at in (48, 53, 58))
     kind = start[26]
+    if not nbytes and chunksize == -1:
+        chunksize = 0  # Blosc2 leaves it open in a frame that never had a chunk
     if not 87 <= header_length <= min(length, _MAX_HEADER) or length > size or kind not in {_CONTIGUOUS, _SPARSE}:
         raise FrameError("the frame is truncated or its header is damaged")
     if min(nbytes, cbytes, blocksize, chunksize) < 0 or typesize < 1:
