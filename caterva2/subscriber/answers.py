@@ -25,6 +25,7 @@ import numpy.typing as npt
 from caterva2.chunks import UNINIT, ZERO, ChunkSpec, stored_header
 from caterva2.errors import BadRequestError, TooLargeError
 from caterva2.frames import Geometry, frame_parts, schunk_template
+from caterva2.models import ArrayInfo
 from caterva2.points import Gather, Points
 from caterva2.slices import Selection, Slice
 from caterva2.subscriber.mirror import StoredFrame
@@ -44,7 +45,63 @@ _MOST_CHUNK = 1 << 28
 # Blocks up to this many bytes are decompressed in the event loop: a thread would cost more than the work.
 _QUICK = 1 << 20
 
+# Bytes of answers that are kept, and of one of them.
+_KEPT, _MOST_KEPT = 32 << 20, 64 << 10
+
 Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a client asks for, as it says it: the parameters of `/api/fetch`.
+
+    Attributes:
+        slice_: the text of a slice; "" is all.
+        field: the only field wanted.
+        indices: the JSON of fancy indices, in place of a slice.
+    """
+
+    slice_: str = ""
+    field: str | None = None
+    indices: str | None = None
+
+    @property
+    def key(self) -> Slice | Points:
+        """What is selected.
+
+        Raises:
+            SliceError: if it cannot be read.
+        """
+        return Slice.parse(self.slice_) if self.indices is None else Points.parse(self.indices)
+
+
+class KeptAnswers:
+    """Small answers that were given lately: what many clients look at is made once for each version."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[StoredFrame, Query], bytes] = OrderedDict()
+        self._size = 0
+
+    def get(self, frame: StoredFrame, query: Query) -> bytes | None:
+        """The answer, if it was kept."""
+        answer = self._kept.get((frame, query))
+        if answer is not None:
+            self._kept.move_to_end((frame, query))
+        return answer
+
+    def put(self, frame: StoredFrame, query: Query, answer: bytes) -> None:
+        """Keep an answer, if it is small; those not asked for in the longest time give way."""
+        if len(answer) > _MOST_KEPT or (frame, query) in self._kept:
+            return
+        self._kept[frame, query] = answer
+        self._size += len(answer)
+        while self._size > _KEPT or len(self._kept) > _MOST_ANSWERS:
+            self._size -= len(self._kept.popitem(last=False)[1])
+
+    def drop(self, frame: StoredFrame) -> None:
+        """Forget the answers of a version that is over, so that its file can be closed."""
+        for key in [key for key in self._kept if key[0] is frame]:
+            self._size -= len(self._kept.pop(key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,9 +252,24 @@ def _all_stored(request: Request) -> bool:
 
 def _items(request: Request, n: int | None, box: tuple[slice, ...]) -> Array:
     """Decompress a box; one that lies in chunk n where that may be uninitialised."""
-    dtype = request.geometry.dtype
     if n is not None and request.frame.layout.special(n) == UNINIT:
-        return np.zeros([side.stop - side.start for side in box], dtype)
+        return np.zeros([side.stop - side.start for side in box], request.geometry.dtype)
+    if not _delta(request):
+        return _decompressed(request, box)
+    # Its blocks are differences to the chunk's first one; without that, Blosc2 4.14 decodes them wrongly, or hangs.
+    before = [side.start % chunk for side, chunk in zip(box, request.geometry.chunks, strict=True)]
+    wider = tuple(slice(side.start - n, side.stop) for side, n in zip(box, before, strict=True))
+    return _decompressed(request, wider)[tuple(slice(n, None) for n in before)]
+
+
+def _delta(request: Request) -> bool:
+    info = request.frame.info
+    schunk = info.schunk if isinstance(info, ArrayInfo) else info
+    return blosc2.Filter.DELTA.value in schunk.cparams["filters"]
+
+
+def _decompressed(request: Request, box: tuple[slice, ...]) -> Array:
+    dtype = request.geometry.dtype
     if request.flat:
         return np.frombuffer(request.frame.handle[box[0].start : box[0].stop], dtype)
     if not box:

@@ -231,7 +231,7 @@ class Reader:
 
         async def work(read: Read) -> tuple[Read, Answer | bytes | None]:
             request = Request.of(read.frame, key, field_name)
-            if request.whole and read.frame.compact:
+            if request.whole and read.frame.compact and not read.frame.layout.uninitialised:
                 await self.begin(read)
                 return read, None
             await self.ensure(read, request.numbers)
