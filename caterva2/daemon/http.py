@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 _Model = TypeVar("_Model", bound=BaseModel)
 # RFC 9110, 8.8.3: an opaque tag may hold commas, so a list is not simply split.
 _ETAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+Endpoint = Callable[[Request], Awaitable[Response]]
 MAX_JSON_BODY = 1024 * 1024
 
 
@@ -49,6 +50,14 @@ def health_route(describe: Callable[[Request], Health]) -> Route:
         return json_response(describe(request), headers={"Cache-Control": "no-store"})
 
     return Route("/health", health)
+
+
+def dataset_route(start: str, endpoint: Endpoint, methods: Sequence[str] = ("GET",)) -> Route:
+    """Make the route of `{start}/{path}`, where the path may hold whatever a file name can."""
+    route = Route(f"{start}/{{path:path}}", endpoint, methods=list(methods))
+    # Starlette's own path ends at a newline.
+    route.path_regex = re.compile(route.path_regex.pattern, re.DOTALL)
+    return route
 
 
 async def read_json(request: Request, model: type[_Model], limit: int = MAX_JSON_BODY) -> _Model:

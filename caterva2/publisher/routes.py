@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from bus.interface import Bus
-from caterva2.daemon.http import etag_matches, health_route, not_modified, quoted, read_json
+from caterva2.daemon.http import dataset_route, etag_matches, health_route, not_modified, quoted, read_json
 from caterva2.errors import BadRequestError, FrameError, PathError, VersionChangedError
 from caterva2.metadata import describe
 from caterva2.models import CatalogHead, ChunksRequest, DatasetEntry, DatasetInfo, Health
@@ -60,7 +60,7 @@ def _publisher(request: Request) -> Publisher:
 
 
 def _path(request: Request) -> str:
-    if re.search(rb"%2f|%5c", request.scope.get("raw_path") or b"", re.IGNORECASE):
+    if re.search(rb"%2f", request.scope.get("raw_path") or b"", re.IGNORECASE):
         raise PathError("a path has plain slashes between its segments, and no escaped ones")
     return check_name(request.path_params["path"])
 
@@ -181,7 +181,7 @@ async def _chunk(request: Request, path: str, text: str) -> Response:
         (chunk,) = dataset.chunks(anatomy, [_check_number(anatomy, int(text))])
         if isinstance(chunk, FrameError):
             raise chunk
-        return dataset.version.etag, chunk
+        return dataset.version.etag, bytes(chunk)
 
     etag, chunk = await _publisher(request).reader.read(path, take)
     return not_modified(request, etag) or Response(chunk, headers={"ETag": quoted(etag)}, media_type=OCTETS)
@@ -275,10 +275,10 @@ def routes() -> list[BaseRoute]:
         Route("/api/list", paths),
         Route("/api/catalog", catalog),
         Route("/api/changes", changes),
-        Route("/api/info/{path:path}", info),
-        Route("/api/skeleton/{path:path}", skeleton),
-        Route("/api/chunks/{path:path}", chunks, methods=["POST"]),
-        Route("/api/download/{path:path}", download),
+        dataset_route("/api/info", info),
+        dataset_route("/api/skeleton", skeleton),
+        dataset_route("/api/chunks", chunks, ["POST"]),
+        dataset_route("/api/download", download),
         Route("/metrics", metrics),
         health_route(health),
     ]

@@ -11,9 +11,8 @@ from urllib.parse import parse_qsl, quote
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from caterva2.daemon.http import json_response, not_modified, quoted, read_json
+from caterva2.daemon.http import dataset_route, json_response, not_modified, quoted, read_json
 from caterva2.daemon.ranges import OCTETS, FileResponse, file_response
 from caterva2.errors import BadRequestError, NotFoundError
 from caterva2.paths import DatasetPath
@@ -156,8 +155,8 @@ def _disposition(name: str) -> dict[str, str]:
 
 
 ROUTES = (
-    Route("/api/fetch/{path:path}", fetch, methods=["GET", "POST"]),
-    Route("/api/info/{path:path}", get_info),
-    Route("/api/chunk/{path:path}", get_chunk),
-    Route("/api/download/{path:path}", download),
+    dataset_route("/api/fetch", fetch, ["GET", "POST"]),
+    dataset_route("/api/info", get_info),
+    dataset_route("/api/chunk", get_chunk),
+    dataset_route("/api/download", download),
 )

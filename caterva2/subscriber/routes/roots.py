@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from caterva2.daemon.arguments import package_version
-from caterva2.daemon.http import health_route, json_response
+from caterva2.daemon.http import dataset_route, health_route, json_response
 from caterva2.errors import AuthenticationError, UnavailableError
 from caterva2.models import Health, RootInfo
 from caterva2.paths import DatasetPath, RootName
@@ -72,6 +72,6 @@ def _health(request: Request) -> Health:
 ROUTES = (
     Route("/api/roots", get_roots),
     Route("/api/subscribe/{root}", subscribe, methods=["POST"]),
-    Route("/api/list/{path:path}", get_list),
+    dataset_route("/api/list", get_list),
     health_route(_health),
 )
