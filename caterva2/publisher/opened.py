@@ -105,9 +105,9 @@ class OpenFrame(_Opened):
         extents = [(offset, offset + self._room(anatomy, n), n) for offset, n in wanted]
         for run in _runs(extents):
             start, stop = run[0][0], max(end for _, end, _ in run)
-            with memoryview(self.pread(start, stop - start)) as data:
-                for offset, end, n in run:
-                    found[n] = _stored(data[offset - start : end - start], layout, n)
+            data = memoryview(self.pread(start, stop - start))
+            for offset, end, n in run:
+                found[n] = _stored(data[offset - start : end - start], layout, n)
         return [found[n] for n in numbers]
 
 
@@ -197,7 +197,7 @@ def _stored(data: bytes | memoryview, layout: FrameLayout, n: int) -> StoredChun
         check_chunk(chunk, layout.spec(n), f"chunk {n}")
     except FrameError as error:
         return error
-    return bytes(chunk)
+    return chunk
 
 
 def _chunk_file(number: int) -> str:

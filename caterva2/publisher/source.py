@@ -19,7 +19,8 @@ from caterva2.models import Kind
 PIECE: Final = 1 << 20
 """Bytes read at once and sent at once, about: larger sends are slower (blosc2-notes.md, section 4)."""
 
-StoredChunk = bytes | FrameError
+StoredChunk = bytes | memoryview | FrameError
+"""A chunk as it is stored, maybe a part of a larger buffer, since copies are what reading costs; or its flaw."""
 
 
 @dataclass(frozen=True, slots=True)

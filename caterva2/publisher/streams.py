@@ -7,6 +7,7 @@ import re
 import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from typing import Final, cast
 
 from pydantic_core import to_json
 from starlette.responses import StreamingResponse
@@ -16,12 +17,14 @@ from caterva2.errors import FrameError, RangeError, VersionChangedError
 from caterva2.models import CatalogHead, ChunkWish, DatasetEntry
 from caterva2.publisher.metrics import Metrics
 from caterva2.publisher.reader import Reader
-from caterva2.publisher.source import Anatomy, OpenDataset, StoredChunk
+from caterva2.publisher.source import PIECE, Anatomy, OpenDataset, StoredChunk
 from caterva2.records import ChunkRecord, Status, digest_of, digest_text
 
 logger = logging.getLogger(__name__)
 
 OCTETS = "application/octet-stream"
+_LARGE: Final = 128 * 1024
+"""Bytes from which a payload is sent by itself; below, another send costs more than the copy."""
 _RANGE = re.compile(r"bytes=(?:([0-9]{1,19})-([0-9]{0,19})|-([0-9]{1,19}))")
 
 
@@ -38,7 +41,7 @@ class Streamed(StreamingResponse):
 
     def __init__(
         self,
-        content: AsyncIterator[bytes],
+        content: AsyncIterator[bytes | memoryview],
         resources: AsyncExitStack,
         *,
         status: int = 200,
@@ -60,17 +63,15 @@ class Streamed(StreamingResponse):
 
 async def records(
     reader: Reader, dataset: OpenDataset, anatomy: Anatomy, wishes: Sequence[ChunkWish], metrics: Metrics
-) -> AsyncIterator[bytes]:
+) -> AsyncIterator[bytes | memoryview]:
     """The stream of records that answers `POST /api/chunks`."""
     asked = iter(wishes)
     try:
         async for piece in reader.pieces(dataset, anatomy, [wish.n for wish in wishes]):
-            parts: list[bytes] = []
-            for (n, chunk), wish in zip(piece, asked, strict=False):
-                record = _record(n, chunk, wish.have)
-                metrics.chunks[record.status.name.lower()] += 1
-                parts += (record.header, record.payload)
-            yield b"".join(parts)
+            found = [_record(n, chunk, wish.have) for (n, chunk), wish in zip(piece, asked, strict=False)]
+            metrics.chunks.update(record.status.name.lower() for record in found)
+            for part in _parts(found):
+                yield part
         yield ChunkRecord(0, Status.END).header
     except VersionChangedError:
         yield ChunkRecord(0, Status.CHANGED).header
@@ -82,7 +83,25 @@ def _record(n: int, chunk: StoredChunk, have: str | None) -> ChunkRecord:
     digest = digest_of(chunk)
     if have == digest_text(digest):
         return ChunkRecord(n, Status.SAME, digest)
-    return ChunkRecord(n, Status.DATA, digest, chunk)
+    # Not copied: whoever sends the payload takes a view as well.
+    return ChunkRecord(n, Status.DATA, digest, cast(bytes, chunk))
+
+
+def _parts(found: Sequence[ChunkRecord]) -> Iterator[bytes | memoryview]:
+    """What is sent of some records: small ones joined, large payloads in parts and without a copy."""
+    joined: list[bytes] = []
+    for record in found:
+        joined.append(record.header)
+        if len(record.payload) < _LARGE:
+            joined.append(record.payload)
+            continue
+        yield b"".join(joined)
+        joined.clear()
+        payload = memoryview(record.payload)
+        for start in range(0, len(payload), PIECE):
+            yield payload[start : start + PIECE]
+    if joined:
+        yield b"".join(joined)
 
 
 def catalog_text(catalog: Iterator[CatalogHead | list[DatasetEntry]], head: CatalogHead) -> Iterator[bytes]:

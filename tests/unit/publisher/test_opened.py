@@ -82,7 +82,7 @@ def test_a_damaged_chunk_is_an_error_of_its_own(tmp_path: Path) -> None:
     with Directory(tmp_path).open("a.b2nd") as dataset:
         found = read_all(dataset, dataset.anatomy(), [4, 5, 6])
 
-    assert [bytes, FrameError, bytes] == [type(each) for each in found]
+    assert [False, True, False] == [isinstance(each, FrameError) for each in found]
 
 
 def _cut(file: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_damaged_sparse_frame_is_refused_in_part_or_as_a_whole(tmp_path: Path,
         else:
             found = read_all(dataset, dataset.anatomy(), [4, 5, 6])
 
-            assert [bytes, FrameError, bytes] == [type(each) for each in found]
+            assert [False, True, False] == [isinstance(each, FrameError) for each in found]
 
 
 def test_a_plain_file_cut_off_while_it_is_read_is_no_answer(tmp_path: Path) -> None:

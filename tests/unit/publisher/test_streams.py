@@ -4,10 +4,13 @@ import gzip
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from caterva2.errors import FrameError, RangeError
 from caterva2.models import CatalogHead, DatasetEntry
-from caterva2.publisher.streams import _record, catalog_text, gzipped, list_text, parse_range
+from caterva2.publisher.source import PIECE
+from caterva2.publisher.streams import _parts, _record, catalog_text, gzipped, list_text, parse_range
 from caterva2.records import Status, digest_of, digest_text
 
 
@@ -83,3 +86,14 @@ def test_records_say_data_same_or_error() -> None:
     assert (Status.DATA, digest, b"chunk") == (sent.status, sent.digest, sent.payload)
     assert (Status.SAME, digest, b"") == (same.status, same.digest, same.payload)
     assert (Status.ERROR, 0, b"bad chunk") == (error.status, error.digest, error.payload)
+
+
+@given(st.lists(st.integers(0, 5).map(lambda n: n**5 * 1000)))
+def test_records_are_sent_whole_and_in_parts_of_bounded_size(sizes: list[int]) -> None:
+    """Small records are joined and large payloads cut, but joined again they are the records."""
+    found = [_record(n, memoryview(bytes([n % 256]) * size), None) for n, size in enumerate(sizes)]
+    parts = [*_parts(found)]
+
+    assert b"".join(part for record in found for part in (record.header, record.payload)) == b"".join(parts)
+    assert all(0 < len(part) for part in parts)
+    assert all(len(part) <= PIECE for part in parts if isinstance(part, memoryview))
