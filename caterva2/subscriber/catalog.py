@@ -4,9 +4,12 @@ The rules, which `apply` follows; a message goes in, a list of effects comes out
 
 - An announcement tells where a root is and the head (`epoch`, `seq`) of its journal. One with an older birth of the
   same instance is a late echo and is ignored.
+  So is the last will of an instance that is not the present one.
 - A root is *in step* when its datasets are those of the announced head. A change is applied only when its `seq` is the
   next one of the same epoch; one that is already known is ignored; anything else means that something was missed, the
-  root falls *behind* and the follower catches up over HTTP.
+  root falls *behind* and the follower catches up over HTTP. So does an announcement that does not continue the one
+  before (another epoch, a lower `seq`): it is either late or the truth, and only the publisher can tell.
+- An answer over HTTP that was asked for before something was missed does not tell what was missed.
 - What the bus may have lost while it was away is not known, so `disconnected` puts every root out of step.
 - A root is *live* while it is in step and its publisher was heard of within three heartbeats. Only then is a read
   answered without asking the publisher.
@@ -41,6 +44,7 @@ class Root:
         announced: the head of the journal as announced, (epoch, seq).
         head: the head that the known datasets belong to; None before the first listing.
         checked: whether, on this connection to the bus, nothing was missed since `head`.
+        misses: how often something was missed; tells answers asked for before the last time from later ones.
         subscribed: whether someone asked to follow it.
     """
 
@@ -54,12 +58,18 @@ class Root:
     announced: tuple[str, int] | None = None
     head: tuple[str, int] | None = None
     checked: bool = False
+    misses: int = 0
     subscribed: bool = False
 
     @property
     def in_step(self) -> bool:
         """Whether the known datasets are those of the announced head, and no message was missed."""
         return self.checked and self.head is not None and self.head == self.announced
+
+    @property
+    def missed(self) -> Root:
+        """The same root, now that something may have been missed."""
+        return replace(self, checked=False, misses=self.misses + 1)
 
     def live(self, now: float) -> bool:
         """Whether what is known is current without asking the publisher."""
@@ -98,6 +108,21 @@ class DropMirror:
 
 
 Effect = CatchUp | SaveRoot | SaveDatasets | DropMirror
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A whole catalog of a publisher, and how it differs from what was known.
+
+    Attributes:
+        entries: all datasets by path.
+        present: those that are new or have another version.
+        deleted: the paths of those that are no more.
+    """
+
+    entries: dict[str, DatasetEntry]
+    present: tuple[DatasetEntry, ...]
+    deleted: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -174,7 +199,7 @@ class Catalog:
 
     def _unchecked(self) -> Iterator[Root]:
         for name, root in self._roots.items():
-            self._roots[name] = replace(root, checked=False)
+            self._roots[name] = root.missed
             yield self._roots[name]
 
     def forget(self, name: str) -> None:
@@ -200,44 +225,55 @@ class Catalog:
         datasets[path.name] = entry
         return [SaveDatasets(path.root, (entry,), ())]
 
-    def caught_up(self, name: RootName, head: CatalogHead, changes: Iterable[ChangeEntry]) -> list[Effect]:
-        """Take in the publisher's answer to what was missed."""
-        effects = self._store(name, changes)
-        return [*effects, *self._at_head(name, head)]
+    def caught_up(self, asked: Root, head: CatalogHead, changes: Iterable[ChangeEntry]) -> list[Effect]:
+        """Take in the publisher's answer to what was missed; `asked` is the root as it was at the question."""
+        effects = self._store(asked.name, changes)
+        return [*effects, *self._at_head(asked, head)]
 
-    def listed(self, name: RootName, head: CatalogHead, entries: Iterable[DatasetEntry]) -> list[Effect]:
-        """Take in the publisher's whole catalog."""
-        before, after = self._datasets.get(name, {}), {entry.path: entry for entry in entries}
-        self._datasets[name] = after
+    def compare(self, name: RootName, entries: Iterable[DatasetEntry]) -> Listing:
+        """Find what a whole catalog of the publisher would change; this takes long, and may be done in a thread."""
+        before, after = dict(self._datasets.get(name, {})), {entry.path: entry for entry in entries}
         deleted = tuple(path for path in before if path not in after)
         present = tuple(entry for path, entry in after.items() if before.get(path) != entry)
+        return Listing(after, present, deleted)
+
+    def listed(self, asked: Root, head: CatalogHead, listing: Listing) -> list[Effect]:
+        """Take in the publisher's whole catalog; `asked` is the root as it was at the question."""
+        name, present, deleted = asked.name, listing.present, listing.deleted
+        self._datasets[name] = listing.entries
         effects: list[Effect] = [SaveDatasets(name, present, deleted)] if present or deleted else []
         effects += [DropMirror(DatasetPath(name, path)) for path in deleted]
-        return [*effects, *self._at_head(name, head)]
+        return [*effects, *self._at_head(asked, head)]
 
-    def _at_head(self, name: RootName, head: CatalogHead) -> list[Effect]:
-        root, here = self._roots[name], (head.epoch, head.seq)
+    def _at_head(self, asked: Root, head: CatalogHead) -> list[Effect]:
+        name, here = asked.name, (head.epoch, head.seq)
+        root = self._roots[name]
         # The announcement of this head may be on its way still; the publisher's own word is as good.
         behind = root.announced is None or root.announced[0] != head.epoch or root.announced[1] < head.seq
         announced = here if behind else root.announced
-        self._roots[name] = replace(root, head=here, announced=announced, checked=True)
-        return [SaveRoot(name), CatchUp(name)] if announced != here else [SaveRoot(name)]
+        root = replace(root, head=here, announced=announced, checked=root.misses == asked.misses)
+        self._roots[name] = root
+        return [SaveRoot(name)] if root.in_step else [SaveRoot(name), CatchUp(name)]
 
     def _announcement(self, message: RootAnnouncement, now: float) -> list[Effect]:
         name = RootName(message.name)
         before = self._roots.get(name) or Root(name, message.http)
+        online = message.status == "online"
         if message.instance == before.instance and message.birth < before.birth:
             return []
-        online = message.status == "online"
+        if before.online and not online and message.instance != before.instance:
+            return []
+        head = (message.epoch, message.seq)
+        continues = not online or before.announced is None or _continues(before.announced, head)
         root = replace(
-            before,
+            before if continues else before.missed,
             http=message.http,
             online=online,
             instance=message.instance,
             birth=message.birth,
             heartbeat=message.heartbeat,
             heard=now if online else before.heard,
-            announced=(message.epoch, message.seq) if online else before.announced,
+            announced=head if online else before.announced,
         )
         self._roots[name] = root
         moved = (root.http, root.instance, root.online) != (before.http, before.instance, before.online)
@@ -255,7 +291,7 @@ class Catalog:
             return []
         expected = [(epoch, seq + 1 + i) for i in range(len(fresh))]
         if [(change.epoch, change.seq) for change in fresh] != expected:
-            self._roots[root.name] = replace(root, checked=False)
+            self._roots[root.name] = root.missed
             return [CatchUp(root.name)]
         head = expected[-1]
         ahead = root.announced is not None and root.announced[0] == epoch and root.announced > head
@@ -277,6 +313,10 @@ class Catalog:
         present = tuple(entry for entry in touched.values() if entry is not None)
         effects: list[Effect] = [SaveDatasets(name, present, deleted)] if touched else []
         return effects + [DropMirror(DatasetPath(name, path)) for path in deleted]
+
+
+def _continues(before: tuple[str, int], head: tuple[str, int]) -> bool:
+    return before[0] == head[0] and before[1] <= head[1]
 
 
 def _entry_of(change: ChangeEntry) -> DatasetEntry | None:

@@ -30,7 +30,7 @@ from caterva2.daemon.supervisor import Supervisor
 from caterva2.errors import Caterva2Error, GoneError, UnavailableError
 from caterva2.models import CatalogHead, DatasetEntry
 from caterva2.paths import RootName
-from caterva2.subscriber.catalog import Catalog, CatchUp, DropMirror, Effect, SaveDatasets, SaveRoot
+from caterva2.subscriber.catalog import Catalog, CatchUp, DropMirror, Effect, Root, SaveDatasets, SaveRoot
 from caterva2.subscriber.mirror import MirrorStore
 from caterva2.subscriber.origin import Origin
 from caterva2.subscriber.store import CatalogStore
@@ -187,23 +187,18 @@ class Follower:
                     logger.info("listing %s afresh: %s", name, error)
                 else:
                     head = CatalogHead(epoch=answer.epoch, seq=answer.seq)
-                    await self._saved(self._catalog.caught_up(name, head, answer.changes))
+                    await self.carry_out(self._catalog.caught_up(root, head, answer.changes))
                     return
-            await self._list(name, root.http)
+            await self._list(root)
 
-    async def _list(self, name: RootName, address: str) -> None:
+    async def _list(self, root: Root) -> None:
         head: CatalogHead | None = None
         entries: list[DatasetEntry] = []
-        async for item in self._origin.catalog(address):
+        async for item in self._origin.catalog(root.http):
             if isinstance(item, CatalogHead):
                 head = item
             else:
                 entries += item
         assert head is not None
-        await self._saved(await asyncio.to_thread(self._catalog.listed, name, head, entries))
-
-    async def _saved(self, effects: list[Effect]) -> None:
-        for effect in effects:
-            if isinstance(effect, CatchUp):
-                self._again.add(effect.root)
-        await self.carry_out(effect for effect in effects if not isinstance(effect, CatchUp))
+        listing = await asyncio.to_thread(self._catalog.compare, root.name, entries)
+        await self.carry_out(self._catalog.listed(root, head, listing))
