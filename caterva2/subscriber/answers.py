@@ -13,6 +13,7 @@ Everything here is synchronous; the bytes come piece by piece, so that a thread 
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -25,7 +26,7 @@ import numpy.typing as npt
 from caterva2.chunks import UNINIT, ZERO, ChunkSpec, stored_header
 from caterva2.errors import BadRequestError, TooLargeError
 from caterva2.frames import Geometry, frame_parts, schunk_template
-from caterva2.models import ArrayInfo
+from caterva2.paths import DatasetPath
 from caterva2.points import Gather, Points
 from caterva2.slices import Selection, Slice
 from caterva2.subscriber.mirror import StoredFrame
@@ -79,29 +80,26 @@ class KeptAnswers:
     """Small answers that were given lately: what many clients look at is made once for each version."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[StoredFrame, Query], bytes] = OrderedDict()
+        self._kept: OrderedDict[tuple[DatasetPath, str, Query], bytes] = OrderedDict()
         self._size = 0
 
     def get(self, frame: StoredFrame, query: Query) -> bytes | None:
         """The answer, if it was kept."""
-        answer = self._kept.get((frame, query))
+        key = (frame.path, frame.etag, query)
+        answer = self._kept.get(key)
         if answer is not None:
-            self._kept.move_to_end((frame, query))
+            self._kept.move_to_end(key)
         return answer
 
     def put(self, frame: StoredFrame, query: Query, answer: bytes) -> None:
         """Keep an answer, if it is small; those not asked for in the longest time give way."""
-        if len(answer) > _MOST_KEPT or (frame, query) in self._kept:
+        key = (frame.path, frame.etag, query)
+        if len(answer) > _MOST_KEPT or key in self._kept:
             return
-        self._kept[frame, query] = answer
+        self._kept[key] = answer
         self._size += len(answer)
-        while self._size > _KEPT or len(self._kept) > _MOST_ANSWERS:
+        while self._size > _KEPT:
             self._size -= len(self._kept.popitem(last=False)[1])
-
-    def drop(self, frame: StoredFrame) -> None:
-        """Forget the answers of a version that is over, so that its file can be closed."""
-        for key in [key for key in self._kept if key[0] is frame]:
-            self._size -= len(self._kept.pop(key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,18 +252,12 @@ def _items(request: Request, n: int | None, box: tuple[slice, ...]) -> Array:
     """Decompress a box; one that lies in chunk n where that may be uninitialised."""
     if n is not None and request.frame.layout.special(n) == UNINIT:
         return np.zeros([side.stop - side.start for side in box], request.geometry.dtype)
-    if not _delta(request):
+    if not request.frame.delta:
         return _decompressed(request, box)
     # Its blocks are differences to the chunk's first one; without that, Blosc2 4.14 decodes them wrongly, or hangs.
     before = [side.start % chunk for side, chunk in zip(box, request.geometry.chunks, strict=True)]
     wider = tuple(slice(side.start - n, side.stop) for side, n in zip(box, before, strict=True))
     return _decompressed(request, wider)[tuple(slice(n, None) for n in before)]
-
-
-def _delta(request: Request) -> bool:
-    info = request.frame.info
-    schunk = info.schunk if isinstance(info, ArrayInfo) else info
-    return blosc2.Filter.DELTA.value in schunk.cparams["filters"]
 
 
 def _decompressed(request: Request, box: tuple[slice, ...]) -> Array:

@@ -30,7 +30,7 @@ import numpy.typing as npt
 from caterva2.chunks import CHUNK_HEADER, check_chunk, chunk_length, special_chunk
 from caterva2.errors import BadGatewayError, Caterva2Error, FrameError, StorageFullError
 from caterva2.frames import FrameLayout, Skeleton
-from caterva2.models import DatasetEntry, DatasetInfo, Kind
+from caterva2.models import ArrayInfo, DatasetEntry, DatasetInfo, Kind
 from caterva2.paths import DatasetPath
 from caterva2.records import SkeletonHead, digest_of
 
@@ -86,12 +86,19 @@ class StoredFrame:
         return not self.head.slotted
 
     @cached_property
+    def delta(self) -> bool:
+        """Whether blocks are stored as differences to the first of their chunk."""
+        schunk = self.info.schunk if isinstance(self.info, ArrayInfo) else self.info
+        return blosc2.Filter.DELTA.value in schunk.cparams["filters"]
+
+    @cached_property
     def handle(self) -> Any:
         """Blosc2's view: an NDArray, or an SChunk for a frame or file.
 
         It is opened by descriptor, so that it stays with this version when a newer one takes the file's name.
         """
-        return blosc2.open(f"/proc/self/fd/{self.fd}", mode="r")
+        # One thread: for the few blocks of a small read, waking others costs more than they help.
+        return blosc2.open(f"/proc/self/fd/{self.fd}", mode="r", dparams=blosc2.DParams(nthreads=1))
 
     def pread(self, offset: int, length: int) -> bytes:
         """Read bytes of the frame as they are on disk."""

@@ -31,10 +31,8 @@ from caterva2.errors import (
 )
 from caterva2.models import ChunkWish
 from caterva2.paths import DatasetPath
-from caterva2.points import Points
 from caterva2.records import ChunkRecord, Status, digest_text
-from caterva2.slices import Slice
-from caterva2.subscriber.answers import Answer, Request, compose
+from caterva2.subscriber.answers import Answer, KeptAnswers, Query, Request, compose
 from caterva2.subscriber.catalog import Catalog, Effect, Root
 from caterva2.subscriber.mirror import Mirror, MirrorStore, StoredFrame
 from caterva2.subscriber.origin import Origin
@@ -118,6 +116,7 @@ class Reader:
         self._supervisor = supervisor
         self._max_staleness = max_staleness
         self._unreachable: dict[str, tuple[float, UnreachableError]] = {}
+        self._kept = KeptAnswers()
         self._opening: dict[DatasetPath, asyncio.Task[StoredFrame]] = {}
         self._validated: weakref.WeakKeyDictionary[StoredFrame, float] = weakref.WeakKeyDictionary()
         self._fetches: weakref.WeakKeyDictionary[Mirror, dict[int, _Fetch]] = weakref.WeakKeyDictionary()
@@ -220,24 +219,26 @@ class Reader:
         if entry is not None and entry.etag == frame.etag:
             self._catalog.suspect(path)
 
-    async def fetch(
-        self, path: DatasetPath, key: Slice | Points, field_name: str | None
-    ) -> tuple[Read, Answer | bytes | None]:
-        """Read a slice, or points.
+    async def fetch(self, path: DatasetPath, query: Query) -> tuple[Read, Answer | bytes | None]:
+        """Read what is asked for.
 
         Returns:
             The read, and the answer: bytes if it is small, None if it is the file itself (see `stream`).
         """
 
         async def work(read: Read) -> tuple[Read, Answer | bytes | None]:
-            request = Request.of(read.frame, key, field_name)
+            if (kept := self._kept.get(read.frame, query)) is not None:
+                return read, kept
+            request = Request.of(read.frame, query.key, query.field)
             if request.whole and read.frame.compact and not read.frame.layout.uninitialised:
                 await self.begin(read)
                 return read, None
             await self.ensure(read, request.numbers)
-            if request.quick:
-                return read, b"".join(compose(request).pieces)
-            return read, await asyncio.to_thread(compose, request)
+            if not request.quick:
+                return read, await asyncio.to_thread(compose, request)
+            answer = b"".join(compose(request).pieces)
+            self._kept.put(read.frame, query, answer)
+            return read, answer
 
         return await self.run(path, work)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import mimetypes
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -16,9 +17,7 @@ from caterva2.daemon.http import dataset_route, json_response, not_modified, quo
 from caterva2.daemon.ranges import OCTETS, FileResponse, file_response
 from caterva2.errors import BadRequestError, NotFoundError
 from caterva2.paths import DatasetPath
-from caterva2.points import Points
-from caterva2.slices import Slice
-from caterva2.subscriber.answers import Answer
+from caterva2.subscriber.answers import Answer, Query
 from caterva2.subscriber.reader import Read, Reader
 from caterva2.subscriber.routes.state import State, state_of
 
@@ -27,18 +26,13 @@ _MOST_BODY = 16 << 20
 
 
 class FetchBody(BaseModel):
-    """The parameters of `/api/fetch`; in a body where they do not fit in a URL."""
+    """The body of `POST /api/fetch`: parameters that do not fit in a URL."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     slice_: str = ""
     field: str | None = None
     indices: str | list[Any] | None = None
-
-    @property
-    def key(self) -> Slice | Points:
-        """What is selected."""
-        return Slice.parse(self.slice_) if self.indices is None else Points.parse(self.indices)
 
 
 async def get_info(request: Request) -> Response:
@@ -52,10 +46,10 @@ async def get_info(request: Request) -> Response:
 async def fetch(request: Request) -> Response:
     """`GET /api/fetch/{path}?slice_=&field=`: a Blosc2 frame with the selection, or the stored frame itself."""
     state, path = await _dataset(request)
-    wish = await read_json(request, FetchBody, _MOST_BODY) if request.method == "POST" else _parameters(request)
-    if "range" in request.headers and wish == FetchBody():
+    query = await _body(request) if request.method == "POST" else _parameters(request)
+    if "range" in request.headers and query == Query():
         return await _frame(request, state.reader, path)
-    read, answer = await state.reader.fetch(path, wish.key, wish.field)
+    read, answer = await state.reader.fetch(path, query)
     if (response := not_modified(request, read.frame.etag)) is not None:
         return response
     if answer is None:
@@ -97,7 +91,7 @@ async def _frame(request: Request, reader: Reader, path: DatasetPath) -> Respons
     """Answer with the stored frame, or ranges of it; one that is not compact is packed on the way."""
     read = await reader.open(path)
     if not read.frame.compact:
-        read, answer = await reader.fetch(path, Slice(), None)
+        read, answer = await reader.fetch(path, Query())
         assert isinstance(answer, Answer | bytes)
         return _answer_response(read, answer, path.basename)
     if "range" not in request.headers and request.method == "GET":
@@ -135,13 +129,21 @@ async def _dataset(request: Request) -> tuple[State, DatasetPath]:
     return state, path
 
 
-def _parameters(request: Request) -> FetchBody:
+async def _body(request: Request) -> Query:
+    body = await read_json(request, FetchBody, _MOST_BODY)
+    indices = body.indices if isinstance(body.indices, str | None) else json.dumps(body.indices)
+    return Query(body.slice_, body.field or None, indices)
+
+
+def _parameters(request: Request) -> Query:
     # Starlette's query_params costs more than the rest of a small read's preparations.
-    query = dict(parse_qsl(request.scope["query_string"].decode("latin-1")))
-    if not query.keys() <= FetchBody.model_fields.keys():
-        name = next(name for name in query if name not in FetchBody.model_fields)
-        raise BadRequestError(f"{name!r} is no parameter here: use {', '.join(FetchBody.model_fields)}")
-    return FetchBody.model_construct(**query) if query else FetchBody()
+    given = dict(parse_qsl(request.scope["query_string"].decode("latin-1")))
+    try:
+        return Query(**given)
+    except TypeError:
+        known = list(FetchBody.model_fields)
+        name = next(name for name in given if name not in known)
+        raise BadRequestError(f"{name!r} is no parameter here: use {', '.join(known)}") from None
 
 
 def _headers(read: Read) -> dict[str, str]:
