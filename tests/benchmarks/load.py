@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -49,21 +50,21 @@ def alternate(first: Callable[[], object], second: Callable[[], object], rounds:
     return statistics.median(times[0]), statistics.median(times[1])
 
 
-def rate(url: str, path: str, clients: int, seconds: float) -> float:
-    """Requests a second that clients get who ask at once, each on its own connection."""
-    return asyncio.run(_rate(url, path, clients, seconds))
+def rate(url: str, paths: Sequence[str], clients: int, seconds: float) -> float:
+    """Requests a second that clients get who ask at once, each on its own connection, for one path after the other."""
+    return asyncio.run(_rate(url, paths, clients, seconds))
 
 
-async def _rate(url: str, path: str, clients: int, seconds: float) -> float:
+async def _rate(url: str, paths: Sequence[str], clients: int, seconds: float) -> float:
     parts = urlsplit(url)
-    request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    requests = itertools.cycle([f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() for path in paths])
     end = time.perf_counter() + seconds
 
     async def client() -> int:
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
         count = 0
         while time.perf_counter() < end:
-            writer.write(request)
+            writer.write(next(requests))
             head = await reader.readuntil(b"\r\n\r\n")
             length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
             await reader.readexactly(int(length.split(b":")[1]))

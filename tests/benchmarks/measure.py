@@ -1,5 +1,6 @@
 """The measures of `make bench`; each starts its own daemons and returns its figures."""
 
+import random
 import re
 import statistics
 import sys
@@ -18,6 +19,12 @@ from tests.benchmarks.load import Connection, alternate, longest_gap, percentile
 from tests.support.processes import Daemon, Process, run_daemon
 
 _SLICE_10X10 = "/api/fetch/foo/large.b2nd?slice_=1000:1010,100:110"
+# Other places of the array, each asked for once in a round: nothing but the chunks can be at hand.
+_RANDOM = random.Random(1)
+_SCATTERED = [
+    f"/api/fetch/foo/large.b2nd?slice_={row}:{row + 10},{column}:{column + 10}"
+    for row, column in ((_RANDOM.randrange(SHAPE[0] - 10), _RANDOM.randrange(SHAPE[1] - 10)) for _ in range(20_000))
+]
 _SLAB = f"slice_={CHUNKS[0] * 100}:{CHUNKS[0] * 110}"
 
 
@@ -136,9 +143,10 @@ def warm(bench: Bench) -> list[Figure]:
             small = alternate(lambda: ours.drain(_SLICE_10X10), lambda: bare.drain("/memory/small"), 20, 50)
             local = alternate(lambda: array[1000:1010, 100:110], lambda: None, 20, 50)[0]
             figures = [
-                Figure("warm 10x10: latency / bare endpoint", small[0] / small[1], 2.0, more_is_better=False,
+                Figure("warm, the same 10x10: latency / bare endpoint", small[0] / small[1], 2.0, more_is_better=False,
                        note=f"{small[0] * 1e6:.0f} / {small[1] * 1e6:.0f} us; local blosc2 {local * 1e6:.0f} us"),
-                _rate(chain, limit),
+                _rate("the same 10x10", chain, [_SLICE_10X10], limit),
+                *_scattered(chain, ours, bare, limit),
             ]  # fmt: skip
             for name, rounds in (("slab", 30), ("whole", 3)):
                 figures.append(_throughput(f"warm {name}", ours, bodies[name], bare, f"/memory/{name}", rounds, 0.7))
@@ -146,13 +154,23 @@ def warm(bench: Bench) -> list[Figure]:
             return figures
 
 
-def _rate(chain: Chain, limit: str) -> Figure:
+def _scattered(chain: Chain, ours: Connection, bare: Connection, limit: str) -> list[Figure]:
+    paths = iter(_SCATTERED)
+    times = alternate(lambda: ours.drain(next(paths)), lambda: bare.drain("/memory/small"), 20, 50)
+    return [
+        Figure("warm, 10x10 anywhere: latency / bare endpoint", times[0] / times[1], 2.0, more_is_better=False,
+               note=f"{times[0] * 1e6:.0f} / {times[1] * 1e6:.0f} us"),
+        _rate("10x10 anywhere", chain, _SCATTERED[1000:], limit),
+    ]  # fmt: skip
+
+
+def _rate(what: str, chain: Chain, paths: Sequence[str], limit: str) -> Figure:
     rates: tuple[list[float], list[float]] = ([], [])
     for _ in range(3):
-        rates[0].append(rate(chain.subscriber.url, _SLICE_10X10, 16, 2))
-        rates[1].append(rate(limit, "/memory/small", 16, 2))
+        rates[0].append(rate(chain.subscriber.url, paths, 16, 2))
+        rates[1].append(rate(limit, ["/memory/small"], 16, 2))
     ours, bare = map(statistics.median, rates)
-    return Figure("warm 10x10: requests/s of 16 clients / bare endpoint", ours / bare, 0.5, more_is_better=True,
+    return Figure(f"warm, {what}: requests/s of 16 clients / bare endpoint", ours / bare, 0.5, more_is_better=True,
                   note=f"{ours:.0f} / {bare:.0f} per second")  # fmt: skip
 
 
