@@ -15,42 +15,13 @@ from caterva2.client import Dataset, File
 from tests.integration.chain.daemons import ROOT, Chain, running_chain
 
 MIB = 1 << 20
+# fmt: off
 DTYPES = [
-    "?",
-    "i1",
-    "i2",
-    "i4",
-    "i8",
-    "u1",
-    "u2",
-    "u4",
-    "u8",
-    "f2",
-    "f4",
-    "f8",
-    "f16",
-    "c8",
-    "c16",
-    "c32",
-    ">i2",
-    ">u4",
-    ">i8",
-    ">f2",
-    ">f4",
-    ">f8",
-    ">c16",
-    "S1",
-    "S5",
-    "U1",
-    "U7",
-    ">U3",
-    "M8[ns]",
-    "M8[D]",
-    "M8[us]",
-    ">M8[s]",
-    "m8[ms]",
-    "m8[h]",
+    "?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "f16", "c8", "c16", "c32",
+    ">i2", ">u4", ">i8", ">f2", ">f4", ">f8", ">c16",
+    "S1", "S5", "U1", "U7", ">U3", "M8[ns]", "M8[D]", "M8[us]", ">M8[s]", "m8[ms]", "m8[h]",
 ]
+# fmt: on
 STRUCTURES = {
     "flat": np.dtype([("a", "<i4"), ("b", ">f8"), ("c", "S7"), ("d", "?"), ("e", "U3"), ("f", "M8[s]")]),
     "nested": np.dtype([("point", [("x", "f4"), ("y", [("re", "f8"), ("im", "f8")])]), ("n", "u1")]),
