@@ -283,7 +283,11 @@ class Catalog:
 
     def _changes(self, message: Changes, now: float) -> list[Effect]:
         root = self._roots.get(message.root)
-        if root is None or root.head is None or not root.subscribed:
+        if root is None or not root.subscribed:
+            return []
+        if root.head is None:
+            # The first listing may be on its way, made before this change.
+            self._roots[root.name] = root.missed
             return []
         epoch, seq = root.head
         fresh = [change for change in message.changes if change.epoch != epoch or change.seq > seq]

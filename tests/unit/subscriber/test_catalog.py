@@ -133,8 +133,8 @@ def test_a_listing_behind_the_announcement_asks_again() -> None:
         (announcement(6, instance="j", epoch="F"), [SaveRoot(FOO), CatchUp(FOO)], False),
         (announcement(5, http="http://localhost:9"), [SaveRoot(FOO)], True),
     ],
-    ids=["same", "ahead", "back", "other-epoch", "reborn", "old-birth", "old-will", "will", "later-will", "foreign-will",
-         "other-instance", "other-publisher", "moved"],
+    ids=["same", "ahead", "back", "other-epoch", "reborn", "old-birth", "old-will", "will", "later-will",
+         "foreign-will", "other-instance", "other-publisher", "moved"],
 )  # fmt: skip
 def test_announcements_to_a_root_in_step(message: RootAnnouncement, effects: list[Effect], live: bool) -> None:  # noqa: FBT001
     """Each announcement has its effects, and leaves the root live only if it continues what is known."""
@@ -275,13 +275,15 @@ def test_what_is_known_already_is_ignored(each: list[Change]) -> None:
 
 
 def test_a_change_before_the_first_listing_waits_for_it() -> None:
-    """Without a head there is nothing that a change could continue."""
+    """Without a head there is nothing that a change could continue; a listing asked for before it does not count."""
     catalog = Catalog()
     catalog.apply(announcement(5), NOW)
     catalog.subscribe("foo")
+    asked = catalog.root("foo")
 
-    assert [] == catalog.apply(changes(change(6)), NOW)
-    assert {} == known(catalog)
+    assert ([], {}) == (catalog.apply(changes(change(6)), NOW), known(catalog))
+    assert CatchUp(FOO) in catalog.listed(asked, CatalogHead(epoch="E", seq=5), catalog.compare(FOO, []))
+    assert not catalog.root("foo").live(NOW)
 
 
 def test_a_change_of_an_unknown_root_is_ignored() -> None:
@@ -434,8 +436,8 @@ def test_a_suspected_version_is_no_version() -> None:
 
 @pytest.mark.parametrize(
     ("path", "names"),
-    [("foo", ["a", "dir/b", "dir/deep/c", "dirt"]), ("foo/dir", ["b", "deep/c"]), ("foo/dir/deep", ["c"]), ("foo/a", ["a"]),
-     ("foo/dir/b", ["b"])],
+    [("foo", ["a", "dir/b", "dir/deep/c", "dirt"]), ("foo/dir", ["b", "deep/c"]), ("foo/dir/deep", ["c"]),
+     ("foo/a", ["a"]), ("foo/dir/b", ["b"])],
 )  # fmt: skip
 def test_names_are_listed_below_a_directory(path: str, names: list[str]) -> None:
     """A directory gives the names below it, a dataset its own."""
