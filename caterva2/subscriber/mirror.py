@@ -269,7 +269,7 @@ def _read_footer(fd: int) -> tuple[_Footer, SkeletonHead]:
     if len(raw) < _FOOTER.size or raw[:8] != _MAGIC:
         raise FrameError("this is not a mirror file")
     footer = _Footer(*_FOOTER.unpack(raw)[1:])
-    if footer != _Footer.plan(footer.frame_length, footer.nchunks) or footer.head > size:
+    if footer != _Footer.plan(footer.frame_length, footer.nchunks) or footer.head > size - _FOOTER.size:
         raise FrameError("the mirror file is damaged")
     try:
         head = SkeletonHead.model_validate_json(os.pread(fd, size - _FOOTER.size - footer.head, footer.head))
@@ -296,9 +296,13 @@ class MirrorStore:
         mark.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Say that the stop was a clean one, so that the next start can believe the presence maps."""
+        """Say that the stop was a clean one, so that the next start can believe the presence maps.
+
+        After an unclean stop that is never said again: of some chunks no one may ever ask whether they are right.
+        """
         self._open.clear()
-        (self._directory / _CLEAN).touch()
+        if self._trusted:
+            (self._directory / _CLEAN).touch()
 
     def get(self, path: DatasetPath) -> Mirror | None:
         """The mirror of a dataset if it is open; this takes no time."""
