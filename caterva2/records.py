@@ -8,6 +8,7 @@ an END record, so that a stream that was cut off is told from one that is comple
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import IntEnum
@@ -73,30 +74,52 @@ async def read_records(pieces: AsyncIterator[bytes]) -> AsyncIterator[ChunkRecor
     Raises:
         BadGatewayError: if the stream is cut off, or is no stream of records.
     """
-    buffer = bytearray()
+    stream = _Stream()
     async for piece in pieces:
-        buffer += piece
-        position = 0
-        while (record := _next_record(buffer, position)) is not None:
-            position += _RECORD.size + len(record.payload)
+        stream.add(piece)
+        while (record := stream.next_record()) is not None:
             yield record
             if record.status in {Status.END, Status.CHANGED}:
                 return
-        del buffer[:position]
     raise BadGatewayError("the publisher's stream of chunks was cut off")
 
 
-def _next_record(buffer: bytearray, position: int) -> ChunkRecord | None:
-    if len(buffer) - position < _RECORD.size:
-        return None
-    n, status, length, digest = _RECORD.unpack_from(buffer, position)
-    if status > Status.END or length > _MAX_PAYLOAD:
-        raise BadGatewayError("the publisher's answer is no stream of chunks")
-    start = position + _RECORD.size
-    if len(buffer) - start < length:
-        return None
-    with memoryview(buffer) as view:
-        return ChunkRecord(n, Status(status), digest, bytes(view[start : start + length]))
+class _Stream:
+    """Pieces as they came; a payload is joined from them once, which is all the copying there is."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[memoryview] = deque()
+        self._size = 0
+        self._header: tuple[int, int, int, int] | None = None
+
+    def add(self, piece: bytes) -> None:
+        if piece:
+            self._pieces.append(memoryview(piece))
+            self._size += len(piece)
+
+    def next_record(self) -> ChunkRecord | None:
+        """The next record, None while it is not complete."""
+        if self._header is None and self._size >= _RECORD.size:
+            self._header = _RECORD.unpack(self._take(_RECORD.size))
+            if self._header[1] > Status.END or self._header[2] > _MAX_PAYLOAD:
+                raise BadGatewayError("the publisher's answer is no stream of chunks")
+        if self._header is None or self._size < self._header[2]:
+            return None
+        n, status, length, digest = self._header
+        self._header = None
+        return ChunkRecord(n, Status(status), digest, self._take(length))
+
+    def _take(self, length: int) -> bytes:
+        parts: list[memoryview] = []
+        self._size -= length
+        while length:
+            first = self._pieces.popleft()
+            if len(first) > length:
+                self._pieces.appendleft(first[length:])
+                first = first[:length]
+            parts.append(first)
+            length -= len(first)
+        return b"".join(parts)
 
 
 class SkeletonHead(Model):

@@ -135,7 +135,7 @@ class Origin:
             async with self.bulk.post(_encoded(url), data=body, headers=headers) as response:
                 if response.status != 200:
                     raise _error(response.status, await response.read(), address)
-                async for record in read_records(response.content.iter_any()):
+                async for record in read_records(_pieces(response)):
                     yield record
 
     async def _get(self, model: type[_M], address: str, path: str, params: dict[str, Any]) -> _M:
@@ -159,6 +159,12 @@ class Origin:
         if response.status_code not in accepted:
             raise _error_of(response, address)
         return response
+
+
+async def _pieces(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """The body as it arrived: anything else would join the pieces first, and copy them."""
+    async for piece, _ in response.content.iter_chunks():
+        yield piece
 
 
 async def _batches(lines: AsyncIterator[str], address: str) -> AsyncIterator[list[DatasetEntry]]:

@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 _ATTEMPTS = 5
 # Bytes that one request for chunks asks for at most when a whole file is streamed: what is waited for at the most
 # by another client that wants a chunk in the middle of it.
-_WINDOW = 8 << 20
+_WINDOW = 16 << 20
 _BATCH = 2 << 20
 _PIECE = 1 << 20
 _WHOLE_FIRST = 16 << 20
@@ -302,16 +302,21 @@ class Reader:
 
     async def _transfer(self, mirror: Mirror, numbers: Sequence[int], fetch: _Fetch) -> None:
         root = self._catalog.root(mirror.path.root)
-        wishes = await asyncio.to_thread(_wishes, mirror, numbers)
-        batch, size = list[ChunkRecord](), 0
-        async for record in self._origin.chunks(root.http, mirror.entry.path, mirror.etag, wishes):
-            if record.status is Status.CHANGED:
-                raise VersionChangedError(f"{mirror.entry.path} changed while it was read")
-            batch.append(record)
-            size += len(record.payload)
-            if size >= _BATCH:
-                fetch.errors |= await asyncio.to_thread(_keep, mirror, batch)
-                batch, size = [], 0
+        wishes = await asyncio.to_thread(_wishes, mirror, numbers) if mirror.donor else _wishes(mirror, numbers)
+        batch, size, keeping = list[ChunkRecord](), 0, None
+        try:
+            async for record in self._origin.chunks(root.http, mirror.entry.path, mirror.etag, wishes):
+                if record.status is Status.CHANGED:
+                    raise VersionChangedError(f"{mirror.path} changed while it was read")
+                batch.append(record)
+                size += len(record.payload)
+                if size >= _BATCH:
+                    # The next batch arrives while this one goes to disk; a third would have to wait for it.
+                    fetch.errors |= await keeping if keeping is not None else {}
+                    keeping = asyncio.create_task(asyncio.to_thread(_keep, mirror, batch), name="keeping chunks")
+                    batch, size = [], 0
+        finally:
+            fetch.errors |= await keeping if keeping is not None else {}
         fetch.errors |= _keep(mirror, batch) if size < _PIECE // 4 else await asyncio.to_thread(_keep, mirror, batch)
 
     async def begin(self, read: Read) -> Read:
