@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from caterva2.chunks import UNINIT, ZERO, ChunkSpec, stored_header
-from caterva2.errors import BadRequestError, TooLargeError
+from caterva2.errors import BadRequestError, FrameError, TooLargeError
 from caterva2.frames import Geometry, frame_parts, schunk_template
 from caterva2.paths import DatasetPath
 from caterva2.points import Gather, Points
@@ -34,12 +34,13 @@ from caterva2.subscriber.mirror import StoredFrame
 # Up to this many bytes, compressing costs more than it saves on any network.
 _PLAIN = 128 << 10
 # Above it a result is not held in memory as a whole.
-_PACKED = 32 << 20
+_PACKED = 16 << 20
 _MOST = 1 << 36
 # Points come in any order, so their result is put together in memory.
 _MOST_POINTS = 256 << 20
 _MOST_CHUNKS = 1 << 22
-_SLAB = 8 << 20
+# While one is put together the event loop stands still, for most of the time.
+_SLAB = 2 << 20
 _PIECE = 1 << 20
 # A block of a Blosc2 frame has less than 512 MiB.
 _MOST_CHUNK = 1 << 28
@@ -144,7 +145,7 @@ class Request:
         names = geometry.dtype.names or ()
         if field is not None and field not in names:
             known = f"its fields are {', '.join(names)}" if names else "it has no fields"
-            raise BadRequestError(f"there is no field {field!r} in {frame.path}: {known}")
+            raise BadRequestError(f"there is no field {field[:100]!r} in {frame.path}: {known}")
         if isinstance(key, Points):
             request = cls(frame, geometry, key.resolve(geometry.shape, geometry.chunks), field)
             most, nchunks = _MOST_POINTS, 0
@@ -232,7 +233,7 @@ def assemble(request: Request) -> Array:
         items = request.wanted.read(lambda n, box: _items(request, n, box), request.geometry.dtype)
         return items if request.field is None else np.ascontiguousarray(items[request.field])
     selection = request.wanted
-    if request.quick and request.field is None and (box := selection.box) is not None and _all_stored(request):
+    if request.quick and request.field is None and (box := selection.box) is not None and _in_one_go(request):
         return _items(request, None, box).reshape(selection.shape)
     out = np.empty(selection.counts, request.item)
     for pieces, n in zip(selection.pieces(request.geometry.chunks), request.numbers, strict=True):
@@ -242,10 +243,10 @@ def assemble(request: Request) -> Array:
     return out.reshape(request.shape)
 
 
-def _all_stored(request: Request) -> bool:
-    """Whether no chunk is one whose contents Blosc2 leaves to chance."""
-    layout = request.frame.layout
-    return all(layout.special(n) != UNINIT for n in request.numbers)
+def _in_one_go(request: Request) -> bool:
+    """Whether Blosc2 reads several of the chunks at once rightly: none whose contents it leaves to chance."""
+    layout, numbers = request.frame.layout, request.numbers
+    return not (request.frame.delta and len(numbers) > 1) and all(layout.special(n) != UNINIT for n in numbers)
 
 
 def _items(request: Request, n: int | None, box: tuple[slice, ...]) -> Array:
@@ -254,13 +255,27 @@ def _items(request: Request, n: int | None, box: tuple[slice, ...]) -> Array:
         return np.zeros([side.stop - side.start for side in box], request.geometry.dtype)
     if not request.frame.delta:
         return _decompressed(request, box)
-    # Its blocks are differences to the chunk's first one; without that, Blosc2 4.14 decodes them wrongly, or hangs.
-    before = [side.start % chunk for side, chunk in zip(box, request.geometry.chunks, strict=True)]
-    wider = tuple(slice(side.start - n, side.stop) for side, n in zip(box, before, strict=True))
-    return _decompressed(request, wider)[tuple(slice(n, None) for n in before)]
+    # Its blocks are differences to the chunk's first one; of a part of a chunk, Blosc2 4.14 decodes them
+    # wrongly, or hangs.
+    sizes = list(zip(box, request.geometry.chunks, request.geometry.shape, strict=True))
+    before = [side.start % chunk for side, chunk, _ in sizes]
+    wider = tuple(
+        slice(side.start - side.start % chunk, min(extent, (side.start // chunk + 1) * chunk))
+        for side, chunk, extent in sizes
+    )
+    wanted = tuple(slice(n, n + side.stop - side.start) for n, side in zip(before, box, strict=True))
+    return _decompressed(request, wider)[wanted]
 
 
 def _decompressed(request: Request, box: tuple[slice, ...]) -> Array:
+    try:
+        return _decoded(request, box)
+    except (RuntimeError, ValueError) as error:
+        # What was checked of a chunk is its form: its bytes may be damaged where they are published.
+        raise FrameError(f"{request.frame.path} is damaged: a chunk does not decompress") from error
+
+
+def _decoded(request: Request, box: tuple[slice, ...]) -> Array:
     dtype = request.geometry.dtype
     if request.flat:
         return np.frombuffer(request.frame.handle[box[0].start : box[0].stop], dtype)
@@ -365,10 +380,10 @@ def _plain(request: Request, selection: Selection) -> Answer:
         last = b"" if flat else bytes(spec.nbytes)
         yield head
         for slab in slabs:
-            data = assemble(slab).tobytes()
+            data = assemble(slab).reshape(-1).view(np.uint8).data
             if flat and len(data) != spec.nbytes:
                 header = stored_header(replace(spec, nbytes=len(data)))
-            yield header + data + last[len(data) :]
+            yield b"".join((header, data, last[len(data) :]))
         yield tail
 
     length = len(head) + len(slabs) * (32 + spec.nbytes) + len(tail)
