@@ -10,7 +10,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ExceptionHandler
@@ -81,16 +81,20 @@ async def read_body(request: Request, limit: int = MAX_JSON_BODY) -> bytes:
 
     Raises:
         TooLargeError: as soon as there are more.
+        BadRequestError: if the client hangs up before its end.
     """
     announced = request.headers.get("content-length", "")
     body = bytearray()
     if not (announced.isascii() and announced.isdigit() and int(announced[:20]) > limit):
-        async for piece in request.stream():
-            body += piece
-            if len(body) > limit:
-                break
-        else:
-            return bytes(body)
+        try:
+            async for piece in request.stream():
+                body += piece
+                if len(body) > limit:
+                    break
+            else:
+                return bytes(body)
+        except ClientDisconnect:
+            raise BadRequestError("the request's body ended too early") from None
     raise TooLargeError(f"the request's body is too large: at most {limit} bytes are read here")
 
 
