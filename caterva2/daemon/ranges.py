@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -11,7 +12,9 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from caterva2.daemon.http import etag_matches, not_modified, quoted
-from caterva2.errors import RangeError
+from caterva2.errors import Caterva2Error, RangeError
+
+logger = logging.getLogger(__name__)
 
 OCTETS = "application/octet-stream"
 _SPAN = re.compile(r"(?P<first>\d{1,19})?-(?P<last>\d{1,19})?")
@@ -67,8 +70,12 @@ class FileResponse(StreamingResponse):
         if scope["method"] == "HEAD":
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             await send({"type": "http.response.body", "body": b""})
-        else:
+            return
+        try:
             await super().__call__(scope, receive, send)
+        except Caterva2Error as error:
+            # The server cuts the connection when it sees that the answer is not complete.
+            logger.warning("the answer to %s is cut off: %s", scope["path"], error)
 
 
 def file_response(
