@@ -209,7 +209,7 @@ def test_a_read_after_the_settling_is_of_the_new_version(shared: Chain) -> None:
         assert [seen] * 5 == [read(shared, "fresh.txt") for _ in range(5)]
 
 
-def test_a_download_never_mixes_versions(shared: Chain) -> None:
+def test_a_download_never_mixes_versions(shared: Chain, caplog: pytest.LogCaptureFixture) -> None:
     """A download during which the file changes is the whole old version, or the connection is cut."""
     file = shared.root / "mixed.bin"
     old, new = (np.random.default_rng(n).bytes(48 * MIB) for n in (1, 2))
@@ -232,6 +232,7 @@ def test_a_download_never_mixes_versions(shared: Chain) -> None:
         lambda: shared.get("fetch/foo/mixed.bin", slice_=":9").headers["etag"] != answer.headers["etag"], "a change"
     )
     assert new == shared.get("download/foo/mixed.bin").content
+    assert [] == [record for record in caplog.records if record.exc_info]
 
 
 def test_readers_of_a_file_that_keeps_changing_never_see_a_mixture(shared: Chain) -> None:
