@@ -390,13 +390,19 @@ def _keep(mirror: Mirror, records: Iterable[ChunkRecord]) -> dict[int, Caterva2E
         try:
             if record.status is Status.DATA:
                 mirror.put(record.n, record.digest, record.payload)
-            elif record.status is Status.SAME and mirror.donor is not None:
-                mirror.put(record.n, record.digest, mirror.donor.chunk(record.n))
+            elif record.status is Status.SAME:
+                mirror.put(record.n, record.digest, _donated(mirror, record.n))
             elif record.status is Status.ERROR:
                 raise FrameError(record.payload.decode(errors="replace"))
         except Caterva2Error as error:
             errors[record.n] = type(error)(f"{mirror.entry.path}: {error.detail}")
     return errors
+
+
+def _donated(mirror: Mirror, n: int) -> bytes:
+    if mirror.donor is None or not 0 <= n < mirror.donor.layout.nchunks:
+        raise BadGatewayError(f"the publisher says that chunk {n} is the same as one that it was not told of")
+    return mirror.donor.chunk(n)
 
 
 def _touched(frame: StoredFrame, start: int, stop: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
