@@ -8,7 +8,7 @@ import traceback
 from types import TracebackType
 
 # Libraries that tell at "info" what is of interest only to who looks for a fault.
-_TALKATIVE = ("uvicorn.error", "httpx", "httpcore", "amqtt", "transitions", "watchfiles", "asyncio", "aiohttp")
+_TALKATIVE = ("uvicorn.error", "httpx", "httpcore", "amqtt", "transitions", "asyncio", "aiohttp")
 _MAX_FRAMES = 8
 
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]

@@ -1,8 +1,7 @@
 """The kernel's notifications of what changes in directories (Linux inotify).
 
 Why not watchfiles: it follows symbolic links to directories, so one link to `/` makes it watch the whole machine;
-its stream ends at the first file name that is no UTF-8; and it does not say that the kernel's queue overflowed,
-after which changes are missing. All three were seen with watchfiles 1.3. See inotify(7).
+and its stream ends at the first file name that is no UTF-8 (both seen with watchfiles 1.3). See inotify(7).
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute, Route
 
 from bus.interface import Bus
 from caterva2.daemon.http import dataset_route, etag_matches, health_route, not_modified, quoted, read_json
+from caterva2.daemon.ranges import parse_ranges
 from caterva2.errors import BadRequestError, FrameError, PathError, VersionChangedError
 from caterva2.metadata import describe
 from caterva2.models import CatalogHead, ChunksRequest, DatasetEntry, DatasetInfo, Health
@@ -28,7 +29,7 @@ from caterva2.publisher.changes import Journal
 from caterva2.publisher.metrics import Metrics
 from caterva2.publisher.reader import Reader
 from caterva2.publisher.source import Anatomy, OpenDataset
-from caterva2.publisher.streams import OCTETS, Streamed, catalog_text, gzipped, list_text, parse_range, records
+from caterva2.publisher.streams import OCTETS, Streamed, catalog_text, gzipped, list_text, records
 from caterva2.records import encode_skeleton
 
 MAX_BODY: Final = 8 << 20
@@ -198,7 +199,9 @@ def _file(request: Request, dataset: OpenDataset, stack: AsyncExitStack) -> Resp
     }
     condition = request.headers.get("if-range")
     ranged = condition is None or etag_matches(condition, etag, weak=False)
-    found = parse_range(request.headers.get("range"), length) if ranged else None
+    spans = parse_ranges(request.headers.get("range"), length) if ranged else None
+    # Subscribers ask for one range at most; several are rather sent as the whole, as RFC 9110 allows.
+    found = spans[0] if spans is not None and len(spans) == 1 else None
     if found is not None:
         headers["Content-Range"] = f"bytes {found.start}-{found.stop - 1}/{length}"
     span = found if found is not None else range(length)

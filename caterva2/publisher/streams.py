@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -13,7 +12,7 @@ from pydantic_core import to_json
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from caterva2.errors import FrameError, RangeError, VersionChangedError
+from caterva2.errors import FrameError, VersionChangedError
 from caterva2.models import CatalogHead, ChunkWish, DatasetEntry
 from caterva2.publisher.metrics import Metrics
 from caterva2.publisher.reader import Reader
@@ -25,7 +24,6 @@ logger = logging.getLogger(__name__)
 OCTETS = "application/octet-stream"
 _LARGE: Final = 128 * 1024
 """Bytes from which a payload is sent by itself; below, another send costs more than the copy."""
-_RANGE = re.compile(r"bytes=(?:([0-9]{1,19})-([0-9]{0,19})|-([0-9]{1,19}))")
 
 
 class Streamed(StreamingResponse):
@@ -133,24 +131,3 @@ def gzipped(pieces: Iterator[bytes]) -> Iterator[bytes]:
         if data := compressor.compress(piece):
             yield data
     yield compressor.flush()
-
-
-def parse_range(header: str | None, length: int) -> range | None:
-    """Read a `Range` header of one range; None where the whole is to be sent (RFC 9110, 14.2).
-
-    Raises:
-        RangeError: if the range lies outside of the file.
-    """
-    match = _RANGE.fullmatch(header.replace(" ", "").lower()) if header else None
-    if match is None:
-        return None  # several ranges, another unit, or nonsense: all may be ignored
-    first, last, suffix = match.groups()
-    if suffix is not None:
-        found = range(max(length - int(suffix), 0), length)
-    elif last and int(last) < int(first):
-        return None
-    else:
-        found = range(int(first), min(int(last) + 1, length) if last else length)
-    if not found:
-        raise RangeError(f"range {header!r} lies outside of the {length} bytes of the file", length)
-    return found

@@ -85,12 +85,10 @@ class Follower:
         async for event in self._bus.messages():
             match event:
                 case Connected():
-                    logger.info("joined the bus at %s", event.url)
                     await self.carry_out(self._catalog.connected())
                     with suppress(BusUnavailableError):
                         await self._bus.publish(status.model_copy(update={"birth": event.birth, "time": time.time()}))
                 case Disconnected():
-                    logger.warning("lost the bus: %s", event.reason)
                     self._catalog.disconnected()
                 case Resync():
                     await self.carry_out(self._catalog.connected())

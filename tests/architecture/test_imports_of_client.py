@@ -13,7 +13,6 @@ SERVER_LIBRARIES = (
     "starlette",
     "uvicorn",
     "uvloop",
-    "watchfiles",
     "xxhash",
 )
 

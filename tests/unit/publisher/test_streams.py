@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caterva2.errors import FrameError, RangeError
+from caterva2.errors import FrameError
 from caterva2.models import CatalogHead, DatasetEntry
 from caterva2.publisher.source import PIECE
-from caterva2.publisher.streams import _parts, _record, catalog_text, gzipped, list_text, parse_range
+from caterva2.publisher.streams import _parts, _record, catalog_text, gzipped, list_text
 from caterva2.records import Status, digest_of, digest_text
 
 
@@ -20,38 +20,6 @@ def entries(*paths: str) -> list[DatasetEntry]:
 
 
 HEAD = CatalogHead(epoch="E", seq=5)
-
-
-@pytest.mark.parametrize(
-    ("header", "expected"),
-    [
-        (None, None),
-        ("bytes=0-0", range(1)),
-        ("bytes=2-5", range(2, 6)),
-        ("bytes=5-", range(5, 10)),
-        ("bytes=-3", range(7, 10)),
-        ("bytes=-30", range(10)),
-        ("bytes=8-99", range(8, 10)),
-        ("Bytes = 1 - 2", range(1, 3)),
-        ("bytes=5-2", None),
-        ("bytes=0-1,4-5", None),
-        ("items=0-1", None),
-        ("bytes=a-b", None),
-        ("bytes=-", None),
-    ],
-)
-def test_a_range_is_read_as_the_rfc_says(header: str | None, expected: range | None) -> None:
-    """One range is read and clipped; what may be ignored is ignored."""
-    assert expected == parse_range(header, 10)
-
-
-@pytest.mark.parametrize("header", ["bytes=10-", "bytes=10-20", "bytes=-0", "bytes=9999999999999999999-"])
-def test_a_range_outside_of_the_file_is_refused(header: str) -> None:
-    """A range with no byte of the file raises RangeError, which knows the length."""
-    with pytest.raises(RangeError) as caught:
-        parse_range(header, 10)
-
-    assert 10 == caught.value.length
 
 
 @pytest.mark.parametrize("batches", [[], [entries("a")], [entries("a", "b"), entries('c"\n')]])
