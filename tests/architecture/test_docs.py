@@ -135,3 +135,15 @@ def _commands(text: str) -> Iterator[str]:
 def _slug(heading: str) -> str:
     """The anchor that GitHub gives a heading."""
     return re.sub(r"[^\w -]", "", heading.lstrip("# ").lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize(
+    "package", ["bus", "caterva2", *(f"caterva2/{name}" for name in ("broker", "publisher", "subscriber"))]
+)
+def test_tree(package: str) -> None:
+    """The tree in the architecture page shows every module, and every part of a daemon."""
+    text = (REPOSITORY / "docs/explanation/architecture.md").read_text()
+    shown = set(re.findall(r"\w+", text.partition("## Tree")[2].partition("## Who")[0]))
+    modules = {file.stem for file in (REPOSITORY / package).iterdir() if file.suffix in {"", ".py"}}
+
+    assert set() == {name for name in modules if name[0] != "_"} - shown - {"main", "app", "routes"}
