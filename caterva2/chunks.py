@@ -139,7 +139,8 @@ def decompress_chunk(chunk: bytes | memoryview, spec: ChunkSpec, what: str = "th
     if chunk[31] >> 4 & 7 == UNINIT:
         return bytes(spec.nbytes)
     try:
-        data: bytes = blosc2.decompress2(chunk)
+        # With several threads a damaged first block of a DELTA chunk leaves the others waiting for ever.
+        data: bytes = blosc2.decompress2(chunk, nthreads=1)
     except (RuntimeError, ValueError, TypeError) as error:
         raise FrameError(f"{what} is damaged: it does not decompress") from error
     return data
