@@ -281,7 +281,9 @@ def _geometry(raw: bytes, layout: FrameLayout) -> Geometry | None:
         raise
     except Exception as error:  # msgpack raises anything on damaged bytes
         raise FrameError("the frame's metadata is damaged") from error
-    if not good or dtype.itemsize != layout.typesize or not _adds_up(axes, layout):
+    # Blosc2 may write 1 for items of more bytes than a chunk's header has room for.
+    sized = dtype.itemsize == layout.typesize or (dtype.itemsize > 255 and layout.typesize == 1)
+    if not good or not sized or not _adds_up(axes, dtype.itemsize, layout):
         raise FrameError("the frame's shape, chunks and blocks contradict each other")
     return geometry
 
@@ -291,11 +293,11 @@ def _axis_fits(extent: Any, chunk: Any, block: Any) -> bool:
     return whole and (block <= chunk and (chunk > 0 < block or not extent))
 
 
-def _adds_up(axes: Sequence[tuple[int, int, int]], layout: FrameLayout) -> bool:
+def _adds_up(axes: Sequence[tuple[int, int, int]], itemsize: int, layout: FrameLayout) -> bool:
     """Whether the sizes in the header follow from the geometry (chunks are padded to whole blocks)."""
     if any(not extent for extent, _, _ in axes):
         return layout.nbytes == 0
-    chunksize = math.prod(-(-chunk // block) * block for _, chunk, block in axes) * layout.typesize
+    chunksize = math.prod(-(-chunk // block) * block for _, chunk, block in axes) * itemsize
     nchunks = math.prod(-(-extent // chunk) for extent, chunk, _ in axes)
     return (layout.chunksize, layout.nbytes) == (chunksize, nchunks * chunksize)
 
