@@ -100,6 +100,15 @@ def test_frames_of_every_dtype(tmp_path: Path, dtype: Any) -> None:
     check_frame(tmp_path, values, Geometry((10, 21), (4, 5), (2, 3), values.dtype), tmp_path / "a.b2nd")
 
 
+@pytest.mark.parametrize("dtype", ["S255", "S256", "<U100"])
+def test_frames_of_long_strings_as_blosc2_writes_them_by_default(tmp_path: Path, dtype: str) -> None:
+    """Of items above 255 bytes the frame's header says size 1; the dtype counts."""
+    values = example((100,), dtype)
+    blosc2.asarray(values, chunks=(30,), blocks=(7,), urlpath=str(tmp_path / "a.b2nd"))
+
+    check_frame(tmp_path, values, Geometry((100,), (30,), (7,), values.dtype), tmp_path / "a.b2nd")
+
+
 @pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
 @pytest.mark.parametrize("clevel", [0, 1, 9])
 def test_frames_of_every_codec(tmp_path: Path, codec: blosc2.Codec, clevel: int) -> None:

@@ -84,6 +84,17 @@ def test_arrays_of_every_dtype(tmp_path: Path, dtype: Any) -> None:
         assert same(np.asarray(values[key], values.dtype), read(mirror, key)), key
 
 
+@pytest.mark.parametrize("dtype", ["S256", "<U100"])
+def test_long_strings_as_blosc2_writes_them_by_default(tmp_path: Path, dtype: str) -> None:
+    """Items above 255 bytes are read in small, middling and whole-chunk results."""
+    values = example((2000,), dtype)
+    mirror = mirrored(
+        tmp_path, source(blosc2.asarray(values, chunks=(600,), blocks=(70,), contiguous=True).to_cframe())
+    )
+    for key in [3, slice(5, 9), slice(600, 1200), slice(1, 1999), slice(None, None, -7)]:
+        assert same(np.asarray(values[key], dtype), read(mirror, key)), key
+
+
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> StoredFrame:
     """A mirror of a megabyte."""
