@@ -46,6 +46,8 @@ _ATTEMPTS = 5
 _WINDOW = 16 << 20
 _BATCH = 2 << 20
 _PIECE = 1 << 20
+# Chunks whose wishes take the event loop more than a millisecond to write down.
+_MANY = 250
 _WHOLE_FIRST = 16 << 20
 # Seconds for which a publisher that gave no answer is not asked again.
 _UNREACHABLE_FOR = 2.0
@@ -302,7 +304,8 @@ class Reader:
 
     async def _transfer(self, mirror: Mirror, numbers: Sequence[int], fetch: _Fetch) -> None:
         root = self._catalog.root(mirror.path.root)
-        wishes = await asyncio.to_thread(_wishes, mirror, numbers) if mirror.donor else _wishes(mirror, numbers)
+        quick = mirror.donor is None and len(numbers) < _MANY
+        wishes = _wishes(mirror, numbers) if quick else await asyncio.to_thread(_wishes, mirror, numbers)
         batch, size, keeping = list[ChunkRecord](), 0, None
         try:
             async for record in self._origin.chunks(root.http, mirror.entry.path, mirror.etag, wishes):
