@@ -131,6 +131,8 @@ class Catalog:
 
     _roots: dict[str, Root] = field(default_factory=dict)
     _datasets: dict[str, dict[str, DatasetEntry]] = field(default_factory=dict)
+    # Datasets of which a read told, but no journal yet; it may never, if they were gone before it saw them.
+    _unconfirmed: set[DatasetPath] = field(default_factory=set)
 
     def restore(self, root: Root, datasets: Iterable[DatasetEntry]) -> None:
         """Take over what an earlier run knew; it counts as unchecked."""
@@ -174,6 +176,10 @@ class Catalog:
     def lookup(self, path: DatasetPath) -> DatasetEntry | None:
         """The dataset as it was last heard of."""
         return self.datasets(path.root).get(path.name)
+
+    def confirmed(self, path: DatasetPath) -> bool:
+        """Whether a change of this dataset, as it is known, would be announced."""
+        return path not in self._unconfirmed
 
     def apply(self, message: RootAnnouncement | Changes, now: float) -> list[Effect]:
         """Take in a message of the bus."""
@@ -220,8 +226,10 @@ class Catalog:
             return []
         datasets = self._datasets.setdefault(path.root, {})
         if entry is None:
+            self._unconfirmed.discard(path)
             del datasets[path.name]
             return [SaveDatasets(path.root, (), (path.name,)), DropMirror(path)]
+        self._unconfirmed.add(path)
         datasets[path.name] = entry
         return [SaveDatasets(path.root, (entry,), ())]
 
@@ -241,6 +249,7 @@ class Catalog:
         """Take in the publisher's whole catalog; `asked` is the root as it was at the question."""
         name, present, deleted = asked.name, listing.present, listing.deleted
         self._datasets[name] = listing.entries
+        self._unconfirmed = {path for path in self._unconfirmed if path.root != name}
         effects: list[Effect] = [SaveDatasets(name, present, deleted)] if present or deleted else []
         effects += [DropMirror(DatasetPath(name, path)) for path in deleted]
         return [*effects, *self._at_head(asked, head)]
@@ -308,6 +317,7 @@ class Catalog:
         touched: dict[str, DatasetEntry | None] = {}
         for change in changes:
             touched[change.path] = _entry_of(change)
+        self._unconfirmed.difference_update(DatasetPath(name, path) for path in touched)
         for path, entry in touched.items():
             if entry is None:
                 datasets.pop(path, None)

@@ -161,7 +161,8 @@ class Reader:
         if entry is None or entry.etag != mirror.etag:
             return False
         now = time.monotonic()
-        return root.live(now) or now - self._validated.get(mirror, -np.inf) < self._max_staleness
+        vouched = root.live(now) and self._catalog.confirmed(path)
+        return vouched or now - self._validated.get(mirror, -np.inf) < self._max_staleness
 
     async def _shared_open(self, path: DatasetPath) -> StoredFrame:
         """Let all who want the same dataset at once wait for one question."""
@@ -189,7 +190,7 @@ class Reader:
 
     async def _still(self, root: Root, path: DatasetPath, mirror: Mirror) -> bool:
         entry = self._catalog.lookup(path)
-        if root.live(time.monotonic()):
+        if root.live(time.monotonic()) and self._catalog.confirmed(path):
             return entry is not None and entry.etag == mirror.etag
         return await self._origin.unchanged(root.http, path.name, mirror.etag)
 
