@@ -137,6 +137,19 @@ def test_a_file_becomes_a_directory_and_back(shared: Chain) -> None:
     wait_until(lambda: 404 == shared.get("info/foo/shifty/inner").status_code, "the end of the inner file")
 
 
+def test_what_was_read_before_it_was_announced_is_not_believed_for_ever(shared: Chain) -> None:
+    """A file that is gone before the publisher has told of it is not served from the cache."""
+    for n in range(30):
+        file = shared.root / f"brief-{n}.txt"
+        file.write_bytes(b"brief")
+        assert b"brief" == read(shared, file.name)
+        file.unlink()
+
+    for n in range(30):
+        name = f"foo/brief-{n}.txt"
+        wait_until(lambda name=name: 404 == shared.get(f"info/{name}").status_code, f"the end of {name}")  # type: ignore[misc]
+
+
 def test_an_array_becomes_a_text_and_back(shared: Chain) -> None:
     """A name that ends in `.b2nd` may be damaged for a while, which harms no later version."""
     file = shared.root / "was.b2nd"
@@ -298,6 +311,7 @@ def test_without_a_publisher_the_cache_is_served_as_stale(chain: Chain) -> None:
 
     chain.publisher.stop()
     wait_until(lambda: chain.client.get_roots()[ROOT]["status"] == "offline", "the publisher's end")
+    wait_until(lambda: "stale" in chain.get("fetch/foo/ds.b2nd").headers["cache-status"], "a stale answer")
     answer = chain.get("fetch/foo/ds.b2nd", slice_="0:300")
     missing = [chain.get("fetch/foo/never-read.txt"), chain.get("fetch/foo/half.b2nd", slice_="250")]
 

@@ -494,7 +494,7 @@ def keys_for(shape: tuple[int, ...]) -> st.SearchStrategy[Any]:
     return st.builds(with_ellipsis, st.tuples(*map(item, shape)), numbers, numbers, there=st.booleans())
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(case=cases())
 def test_slices_are_those_of_numpy(chain: Chain, case: Any) -> None:
     """Any slice of any array in any chunks, read through the whole chain, is what NumPy gives."""
