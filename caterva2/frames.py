@@ -42,7 +42,7 @@ PAGE = 4096
 _MAGIC = b"b2frame\0"
 _MAX_HEADER = 1 << 20
 _MAX_TAIL = 256 << 20
-_MAX_CHUNKS = 1 << 26
+_MAX_CHUNKS = 1 << 24
 _MAX_NDIM = 16
 _CONTIGUOUS, _SPARSE = 0, 1
 

@@ -66,13 +66,15 @@ def describe(
 
 def _schunk_form(schunk: Any, skeleton: Skeleton, layout: FrameLayout, cbytes: int) -> dict[str, Any]:
     blocksize = layout.blocksize or (chunk_blocksize(skeleton.first) if skeleton.first else layout.chunksize)
+    # Blosc2 notes a typesize of 1 for items of more than 255 bytes.
+    itemsize = layout.geometry.dtype.itemsize if layout.geometry is not None else layout.typesize
     cparams = {key: _plain(getattr(schunk.cparams, key)) for key in _CPARAMS} | _FIXED_CPARAMS
     cparams["blocksize"] = blocksize
     pairs = zip(cparams["filters"], cparams["filters_meta"], strict=True)
     cparams["filters, meta"] = [[f, meta] for f, meta in pairs if f]
     return {
         "cbytes": cbytes,
-        "chunkshape": layout.chunksize // layout.typesize,
+        "chunkshape": layout.chunksize // itemsize,
         "chunksize": layout.chunksize,
         "blocksize": blocksize,
         "contiguous": True,

@@ -68,13 +68,17 @@ def digest_text(digest: int) -> str:
     return f"{digest:016x}"
 
 
-async def read_records(pieces: AsyncIterator[bytes]) -> AsyncIterator[ChunkRecord]:
+async def read_records(pieces: AsyncIterator[bytes], most: int = _MAX_PAYLOAD) -> AsyncIterator[ChunkRecord]:
     """Take the records out of a stream that comes in pieces of any size, as they are complete.
+
+    Args:
+        pieces: the stream.
+        most: the length in bytes that no payload can have more than.
 
     Raises:
         BadGatewayError: if the stream is cut off, or is no stream of records.
     """
-    stream = _Stream()
+    stream = _Stream(most)
     async for piece in pieces:
         stream.add(piece)
         while (record := stream.next_record()) is not None:
@@ -87,7 +91,8 @@ async def read_records(pieces: AsyncIterator[bytes]) -> AsyncIterator[ChunkRecor
 class _Stream:
     """Pieces as they came; a payload is joined from them once, which is all the copying there is."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._pieces: deque[memoryview] = deque()
         self._size = 0
         self._header: tuple[int, int, int, int] | None = None
@@ -101,7 +106,7 @@ class _Stream:
         """The next record, None while it is not complete."""
         if self._header is None and self._size >= _RECORD.size:
             self._header = _RECORD.unpack(self._take(_RECORD.size))
-            if self._header[1] > Status.END or self._header[2] > _MAX_PAYLOAD:
+            if self._header[1] > Status.END or self._header[2] > self._most:
                 raise BadGatewayError("the publisher's answer is no stream of chunks")
         if self._header is None or self._size < self._header[2]:
             return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -140,13 +141,20 @@ class Follower:
 
     def _save(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
-            match effect:
-                case SaveDatasets():
-                    self._store.save_datasets(effect)
-                case SaveRoot():
-                    self._store.save_root(self._catalog.root(effect.root))
-                case DropMirror():
-                    self._mirrors.remove(effect.path)
+            try:
+                self._save_one(effect)
+            except (sqlite3.Error, OSError) as error:
+                # What is served comes from memory; what is not saved is asked for again after a restart.
+                logger.warning("cannot save what is known of the roots: %s", error)
+
+    def _save_one(self, effect: Effect) -> None:
+        match effect:
+            case SaveDatasets():
+                self._store.save_datasets(effect)
+            case SaveRoot():
+                self._store.save_root(self._catalog.root(effect.root))
+            case DropMirror():
+                self._mirrors.remove(effect.path)
 
     def _start_catching_up(self, name: RootName) -> None:
         task = self._catching_up.get(name)

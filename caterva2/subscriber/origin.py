@@ -36,6 +36,7 @@ _READ_TIMEOUT = 30.0  # seconds between two pieces of an answer
 _CATALOG_HEAD = re.compile(r'\{"epoch": ?"(?P<epoch>[^"]*)", ?"seq": ?(?P<seq>\d+)')
 _CATALOG_BATCH = 1000
 _PIECE = 1 << 20
+_MOST_ERROR = 64 << 10  # bytes of the text that says what is wrong with a chunk
 _ENTRY = TypeAdapter(DatasetEntry)
 _M = TypeVar("_M", bound=Model)
 
@@ -121,9 +122,16 @@ class Origin:
         return response.status_code == 304
 
     async def chunks(
-        self, address: str, name: str, etag: str, wishes: Sequence[ChunkWish]
+        self, address: str, name: str, etag: str, wishes: Sequence[ChunkWish], most: int
     ) -> AsyncIterator[ChunkRecord]:
         """Ask for chunks of one version, in one request; they come in the order asked.
+
+        Args:
+            address: of the publisher.
+            name: of the dataset, below its root.
+            etag: the version.
+            wishes: the chunks.
+            most: the length in bytes that no chunk of it can have more than.
 
         Raises:
             VersionChangedError: if the dataset is at another version.
@@ -135,7 +143,7 @@ class Origin:
             async with self.bulk.post(_encoded(url), data=body, headers=headers) as response:
                 if response.status != 200:
                     raise _error(response.status, await response.read(), address)
-                async for record in read_records(_pieces(response)):
+                async for record in read_records(_pieces(response), max(most, _MOST_ERROR)):
                     yield record
 
     async def _get(self, model: type[_M], address: str, path: str, params: dict[str, Any]) -> _M:

@@ -18,7 +18,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from caterva2.chunks import decompress_chunk
+from caterva2.chunks import CHUNK_HEADER, decompress_chunk
 from caterva2.daemon.supervisor import Supervisor
 from caterva2.errors import (
     BadGatewayError,
@@ -49,6 +49,8 @@ _PIECE = 1 << 20
 # Chunks whose wishes take the event loop more than a millisecond to write down.
 _MANY = 250
 _WHOLE_FIRST = 16 << 20
+# Chunks in one request; it stays below the length that a publisher reads.
+_MOST_WISHES = 50_000
 # Seconds for which a publisher that gave no answer is not asked again.
 _UNREACHABLE_FOR = 2.0
 
@@ -278,10 +280,10 @@ class Reader:
     async def _fetched(self, mirror: Mirror, missing: Sequence[int]) -> None:
         under_way = self._fetches.setdefault(mirror, {})
         new = [n for n in missing if n not in under_way]
-        if new:
-            fetch = _Fetch()
-            under_way.update(dict.fromkeys(new, fetch))
-            fetch.task = self._supervisor.start(self._fetch(mirror, new, fetch), f"chunks of {mirror.entry.path}")
+        for at in range(0, len(new), _MOST_WISHES):
+            part, fetch = new[at : at + _MOST_WISHES], _Fetch()
+            under_way.update(dict.fromkeys(part, fetch))
+            fetch.task = self._supervisor.start(self._fetch(mirror, part, fetch), f"chunks of {mirror.path}")
         fetches = {id(under_way[n]): under_way[n] for n in missing}.values()
         # The request goes on when this client leaves: others may wait for it, and its chunks are kept.
         await asyncio.wait([fetch.task for fetch in fetches if fetch.task is not None])
@@ -307,9 +309,10 @@ class Reader:
         root = self._catalog.root(mirror.path.root)
         quick = mirror.donor is None and len(numbers) < _MANY
         wishes = _wishes(mirror, numbers) if quick else await asyncio.to_thread(_wishes, mirror, numbers)
+        most = mirror.layout.chunksize + CHUNK_HEADER
         batch, size, keeping = list[ChunkRecord](), 0, None
         try:
-            async for record in self._origin.chunks(root.http, mirror.entry.path, mirror.etag, wishes):
+            async for record in self._origin.chunks(root.http, mirror.entry.path, mirror.etag, wishes, most):
                 if record.status is Status.CHANGED:
                     raise VersionChangedError(f"{mirror.path} changed while it was read")
                 batch.append(record)

@@ -145,3 +145,16 @@ def test_garbage_is_no_skeleton(garbage: bytes) -> None:
     """Random bytes are a bad gateway."""
     with pytest.raises(BadGatewayError):
         decode_skeleton(garbage)
+
+
+def test_a_payload_longer_than_any_chunk_is_refused_before_it_is_read() -> None:
+    """A length that no chunk can have is an error at once, so that a bad publisher cannot fill the memory."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield ChunkRecord(0, Status.DATA, 0, bytes(2000)).header
+
+    async def read() -> list[ChunkRecord]:
+        return [record async for record in read_records(pieces(), 1000)]
+
+    with pytest.raises(BadGatewayError):
+        asyncio.run(read())

@@ -196,3 +196,8 @@ def test_head_says_what_a_get_of_the_whole_would(header: str) -> None:
     answer = ask(method="HEAD", headers={"Range": header})
 
     assert (200, "1024", b"") == (answer.status_code, answer.headers["content-length"], answer.content)
+
+
+def test_ranges_that_overlap_beyond_the_file_are_ignored() -> None:
+    """Ranges that together have more bytes than the file are answered with the whole of it, once."""
+    assert parse_ranges("bytes=0-,0-", 10) is None

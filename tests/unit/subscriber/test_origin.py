@@ -56,7 +56,7 @@ def ask_all(origin: Origin, url: str) -> dict[str, Callable[[], Awaitable[Any]]]
         return [item async for item in origin.catalog(url)]
 
     async def chunks() -> list[ChunkRecord]:
-        return [record async for record in origin.chunks(url, "a b#?%.b2nd", "e", [ChunkWish(n=0)])]
+        return [record async for record in origin.chunks(url, "a b#?%.b2nd", "e", [ChunkWish(n=0)], 1000)]
 
     return {
         "catalog": catalog,
