@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 
 import httpx
@@ -36,6 +37,8 @@ class _Locator:
     def __init__(self, broker: str, prefix: str) -> None:
         self._broker = broker
         self._prefix = prefix
+        # The system's authorities, or those of SSL_CERT_FILE; made once, since loading them takes milliseconds.
+        self._tls = ssl.create_default_context()
 
     async def __call__(self) -> Sequence[str]:
         try:
@@ -50,7 +53,7 @@ class _Locator:
 
     async def _ask(self) -> BusInfo:
         # A client for each question: they are rare, and an idle connection would only go stale.
-        async with httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False, verify=self._tls) as client:
             answer = await client.get(f"{self._broker}/api/bus")
             return BusInfo.model_validate_json(answer.raise_for_status().content)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import ssl
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
@@ -260,7 +261,9 @@ class Announcer:
 async def is_alive(announcement: RootAnnouncement) -> bool:
     """Ask the publisher of an announcement whether it is still the one."""
     try:
-        async with httpx.AsyncClient(timeout=_CHECK_TIMEOUT, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            timeout=_CHECK_TIMEOUT, trust_env=False, verify=ssl.create_default_context()
+        ) as client:
             answer = await client.get(f"{announcement.http}/health")
             return Health.model_validate_json(answer.content).instance == announcement.instance
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):

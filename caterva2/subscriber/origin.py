@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -59,10 +60,12 @@ class Origin:
         """Open the connection pools."""
         async with AsyncExitStack() as stack:
             timeout = httpx.Timeout(_READ_TIMEOUT, connect=_CONNECT_TIMEOUT)
-            http = await stack.enter_async_context(httpx.AsyncClient(timeout=timeout, trust_env=False))
+            # No proxy of the environment stands between daemons, but its certificate authorities count.
+            tls = ssl.create_default_context()
+            http = await stack.enter_async_context(httpx.AsyncClient(timeout=timeout, trust_env=False, verify=tls))
             bulk = aiohttp.ClientSession(
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT, sock_read=_READ_TIMEOUT),
-                connector=aiohttp.TCPConnector(limit=0, limit_per_host=16),
+                connector=aiohttp.TCPConnector(limit=0, limit_per_host=16, ssl=tls),
                 read_bufsize=_PIECE,
                 auto_decompress=False,
             )
