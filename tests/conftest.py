@@ -9,8 +9,14 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("dev", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+
 # Options of the test run itself; docs/howto/develop.md tells what they do.
 _FOR_TESTS = frozenset({"CATERVA2_TEST_BIN", "CATERVA2_UPSTREAM_PYTHON"})
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Allow daemons that run beside a property test to use `random`: Hypothesis takes it for the test's own use."""
+    config.addinivalue_line("filterwarnings", "ignore:Do not use the `random` module inside strategies")
 
 
 @pytest.fixture(autouse=True)
