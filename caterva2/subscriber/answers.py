@@ -23,7 +23,7 @@ import blosc2
 import numpy as np
 import numpy.typing as npt
 
-from caterva2.chunks import UNINIT, ZERO, ChunkSpec, stored_header
+from caterva2.chunks import UNINIT, ZERO, ChunkSpec, decompress_chunk, stored_header
 from caterva2.errors import BadRequestError, FrameError, TooLargeError
 from caterva2.frames import Geometry, frame_parts, schunk_template
 from caterva2.paths import DatasetPath
@@ -278,13 +278,25 @@ def _decompressed(request: Request, box: tuple[slice, ...]) -> Array:
 def _decoded(request: Request, box: tuple[slice, ...]) -> Array:
     dtype = request.geometry.dtype
     if request.flat:
-        return np.frombuffer(request.frame.handle[box[0].start : box[0].stop], dtype)
+        return np.frombuffer(_raw_items(request.frame, box[0]), dtype)
     if not box:
         return np.asarray(request.frame.handle[()])
     items: Array = np.empty([side.stop - side.start for side in box], dtype)
     # What `handle[box]` comes down to, at half its price: the file does not change, so nothing is looked up again.
     request.frame.handle.get_slice_numpy(items, ([side.start for side in box], [side.stop for side in box]))
     return items
+
+
+def _raw_items(frame: StoredFrame, side: slice) -> bytes | memoryview:
+    """Decompress items of a frame that is no array; they lie in one chunk, or are few."""
+    layout, handle = frame.layout, frame.handle
+    n, last = (at * layout.typesize // layout.chunksize for at in (side.start, side.stop - 1))
+    start, stop = (at * layout.typesize - n * layout.chunksize for at in (side.start, side.stop))
+    if n != last or stop - start < layout.chunksize // 4:
+        few: bytes = handle[side.start : side.stop]
+        return few
+    # Unlike the above, this leaves the event loop running; that it decompresses the whole chunk costs little here.
+    return memoryview(decompress_chunk(frame.chunk(n), layout.spec(n)))[start:stop]
 
 
 def _whole_chunks(request: Request, selection: Selection) -> bool:

@@ -6,6 +6,7 @@ httpx carries what is small. Chunks come in bulk, where httpx costs four times a
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import ssl
@@ -37,6 +38,7 @@ _READ_TIMEOUT = 30.0  # seconds between two pieces of an answer
 _CATALOG_HEAD = re.compile(r'\{"epoch": ?"(?P<epoch>[^"]*)", ?"seq": ?(?P<seq>\d+)')
 _CATALOG_BATCH = 1000
 _PIECE = 1 << 20
+_BREATH = 100  # records
 _MOST_ERROR = 64 << 10  # bytes of the text that says what is wrong with a chunk
 _ENTRY = TypeAdapter(DatasetEntry)
 _M = TypeVar("_M", bound=Model)
@@ -146,8 +148,13 @@ class Origin:
             async with self.bulk.post(_encoded(url), data=body, headers=headers) as response:
                 if response.status != 200:
                     raise _error(response.status, await response.read(), address)
+                taken = 0
                 async for record in read_records(_pieces(response), max(most, _MOST_ERROR)):
                     yield record
+                    taken += 1
+                    if taken % _BREATH == 0:
+                        # A piece may hold thousands of small records: others have a turn in between.
+                        await asyncio.sleep(0)
 
     async def _get(self, model: type[_M], address: str, path: str, params: dict[str, Any]) -> _M:
         response = await self._answer(address, path, params=params)
