@@ -3,7 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests wait more than they compute, so more of them run at once than there are cores.
 PYTEST_ARGS ?=
+WORKERS ?= 3
 
 .PHONY: help demo test check format bench clean
 .DEFAULT_GOAL := help
@@ -23,7 +25,7 @@ demo: $(VENV)/.installed-demo
 	@$(BIN)/python -m caterva2.demo $(if $(ONCE),--once)
 
 test: $(VENV)/.installed-tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(PYTEST_ARGS)
 
 check: $(VENV)/.installed-tests
 	$(BIN)/ruff check .

@@ -26,6 +26,7 @@ raises the class of the status that it got, so an error keeps its meaning across
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 
@@ -169,6 +170,21 @@ class StorageFullError(Caterva2Error):
     """No room is left on the server's disk."""
 
     status = 507
+
+
+def reason_of(error: BaseException) -> str:
+    """Say in a few words why something on the network failed: what the system said, where it said something.
+
+    HTTP libraries wrap that several times, in words of their own such as "All connection attempts failed".
+    """
+    seen: BaseException | None = error
+    reason = str(error) or type(error).__name__
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno is not None and seen.errno > 0:
+            reason = os.strerror(seen.errno)
+        inner = seen.exceptions[0] if isinstance(seen, BaseExceptionGroup) else None
+        seen = inner or seen.__cause__ or seen.__context__
+    return reason
 
 
 def _tree(base: type[Caterva2Error]) -> Iterator[type[Caterva2Error]]:

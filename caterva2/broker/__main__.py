@@ -1,4 +1,4 @@
-"""`python -m caterva2.broker` is cat2bro."""
+"""`python -m caterva2.broker` is `cat2bro`."""
 
 import sys
 

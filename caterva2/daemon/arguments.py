@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal, NoReturn
@@ -93,6 +94,15 @@ def package_version() -> str:
         return version("caterva2")
     except PackageNotFoundError:
         return "0+unknown"
+
+
+def without_services(command: Command, error: ModuleNotFoundError) -> int:
+    """Say what to do when the daemons' libraries are not installed, and return the exit status."""
+    if (error.name or "").partition(".")[0] in {"caterva2", "bus"}:
+        raise error
+    remedy = 'install the daemons with: pip install "caterva2[services]"'
+    sys.stderr.write(f"{command.prog}: {error.name} is not installed; {remedy}\n")
+    return 2
 
 
 def parser(command: Command) -> argparse.ArgumentParser:

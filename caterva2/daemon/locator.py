@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import httpx
 from pydantic import ValidationError
 
+from caterva2.errors import reason_of
 from caterva2.models import BusInfo
 from caterva2.settings import BusSettings
 
@@ -44,7 +45,7 @@ class _Locator:
         try:
             info = await self._ask()
         except httpx.HTTPError as error:
-            raise ConnectionError(f"broker {self._broker}: {error or type(error).__name__}") from error
+            raise ConnectionError(f"broker {self._broker}: {reason_of(error)}") from error
         except (httpx.InvalidURL, ValidationError) as error:
             raise ConnectionError(f"broker {self._broker}: is that a cat2bro? {_first_line(error)}") from error
         if info.prefix != self._prefix:

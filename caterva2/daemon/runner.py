@@ -141,6 +141,8 @@ class AppServer:
     """
 
     def __init__(self, app: Starlette, bound: socket.socket, *, access_log: bool = False) -> None:
+        # A redirect names the address that we listen on, which is not the one that clients use behind a proxy.
+        app.router.redirect_slashes = False
         self.crash: BaseException | None = None
         self.started = asyncio.Event()
         self._app = app

@@ -4,5 +4,4 @@ import sys
 
 from caterva2.publisher.main import main
 
-if __name__ == "__main__":
-    sys.exit(main())
+sys.exit(main())

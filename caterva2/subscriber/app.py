@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
+import socket
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -59,19 +61,22 @@ def create_app(settings: SubscriberSettings, address: Address) -> Starlette:
             own = UserRoots(directory)
             reader = Reader(catalog, mirrors, origin, own, follower.carry_out, tasks, settings.max_staleness)
             if settings.broker or settings.bus.url:
-                bus = await stack.enter_async_context(_bus_client(settings, topics))
-                follower.join(bus)
-                tasks.start(follower.follow(_status(settings, address)), "follow the bus")
+                status = _status(settings, address)
+                bus = await stack.enter_async_context(_bus_client(settings, topics, status))
+                follower.join(bus, status)
+                stack.push_async_callback(follower.leave)
+                tasks.start(follower.follow(), "follow the bus")
             yield {"subscriber": State(settings, catalog, reader, follower, own)}
 
     return Starlette(routes=routes(), lifespan=lifespan, exception_handlers=error_handlers())
 
 
-def _bus_client(settings: SubscriberSettings, topics: Topics) -> BusClient:
+def _bus_client(settings: SubscriberSettings, topics: Topics, status: ServiceStatus) -> BusClient:
     return BusClient(
         bus_urls(settings.broker, settings.bus),
         topics=topics,
         client_id=f"cat2sub-{settings.id}" if settings.id else "cat2sub",
+        will=lambda birth: status.model_copy(update={"status": "offline", "birth": birth}),
         keepalive=settings.bus.keepalive,
         username=settings.bus.username or None,
         password=settings.bus.password or None,
@@ -79,9 +84,11 @@ def _bus_client(settings: SubscriberSettings, topics: Topics) -> BusClient:
 
 
 def _status(settings: SubscriberSettings, address: Address) -> ServiceStatus:
+    # Without an id of its own, it is told from those of other machines and ports.
+    place = re.sub(r"[^A-Za-z0-9_.-]", "-", f"{socket.gethostname()}-{address.port}").lstrip(".")
     return ServiceStatus(
         kind="subscriber",
-        id=settings.id or "subscriber",
+        id=settings.id or place,
         status="online",
         http=settings.urlbase or ("" if address.socket else address.url),
         instance=secrets.token_hex(8),

@@ -69,16 +69,17 @@ class Follower:
         self._supervisor = supervisor
         self._topics = topics
         self._bus: Bus | None = None
+        self._status: ServiceStatus | None = None
         self._catching_up: dict[RootName, asyncio.Task[None]] = {}
         self._again: set[RootName] = set()
         self._locks: dict[RootName, asyncio.Lock] = {}
         self._saving = asyncio.Lock()
 
-    def join(self, bus: Bus) -> None:
-        """Take the bus to follow."""
-        self._bus = bus
+    def join(self, bus: Bus, status: ServiceStatus) -> None:
+        """Take the bus to follow, and the status to show there."""
+        self._bus, self._status = bus, status
 
-    async def follow(self, status: ServiceStatus) -> None:
+    async def follow(self) -> None:
         """Follow the bus until it is left; tell it our status at each connection."""
         assert self._bus is not None
         subscribed = [self._topics.change(root.name) for root in self._catalog.roots() if root.subscribed]
@@ -87,14 +88,25 @@ class Follower:
             match event:
                 case Connected():
                     await self.carry_out(self._catalog.connected())
-                    with suppress(BusUnavailableError):
-                        await self._bus.publish(status.model_copy(update={"birth": event.birth, "time": time.time()}))
+                    await self._introduce("online")
                 case Disconnected():
                     self._catalog.disconnected()
                 case Resync():
                     await self.carry_out(self._catalog.connected())
                 case RootAnnouncement() | Changes():
                     await self.carry_out(self._catalog.apply(event, time.monotonic()))
+
+    async def leave(self) -> None:
+        """Take leave of the bus."""
+        await self._introduce("offline")
+
+    async def _introduce(self, presence: Literal["online", "offline"]) -> None:
+        if self._bus is None or self._status is None:
+            return
+        now = {"status": presence, "birth": self._bus.birth, "time": time.time()}
+        # Without a bus there is nobody to tell; as soon as there is one, `Connected` comes again.
+        with suppress(BusUnavailableError):
+            await self._bus.publish(self._status.model_copy(update=now))
 
     @property
     def bus_state(self) -> Literal["connected", "disconnected", "none"]:

@@ -1,13 +1,19 @@
 """The command cat2sub."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
-from caterva2.daemon.arguments import SUBSCRIBER
-from caterva2.daemon.runner import main_for
+from caterva2.daemon.arguments import SUBSCRIBER, without_services
 from caterva2.settings import load_subscriber
-from caterva2.subscriber.app import create_app
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subscriber; return the exit status."""
+    # Here, because these need what a plain install, which is the client library, does not bring.
+    try:
+        from caterva2.daemon.runner import main_for
+        from caterva2.subscriber.app import create_app
+    except ModuleNotFoundError as error:
+        return without_services(SUBSCRIBER, error)
     return main_for(SUBSCRIBER, load_subscriber, create_app, argv)

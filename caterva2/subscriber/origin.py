@@ -28,6 +28,7 @@ from caterva2.errors import (
     Caterva2Error,
     UnreachableError,
     error_for_status,
+    reason_of,
 )
 from caterva2.frames import Skeleton
 from caterva2.models import CatalogHead, ChangesAnswer, ChunksRequest, ChunkWish, DatasetEntry, Model
@@ -222,13 +223,9 @@ def _translated(address: str) -> Any:
     try:
         yield
     except (httpx.TransportError, aiohttp.ClientConnectionError, TimeoutError) as error:
-        raise UnreachableError(f"the publisher at {address} does not answer: {_reason(error)}") from error
+        raise UnreachableError(f"the publisher at {address} does not answer: {reason_of(error)}") from error
     except (httpx.HTTPError, aiohttp.ClientError, httpx.InvalidURL) as error:
         raise BadGatewayError(f"the publisher at {address} answered with something unknown: {error}") from error
-
-
-def _reason(error: BaseException) -> str:
-    return str(error) or type(error).__name__
 
 
 def _error_of(response: httpx.Response, address: str) -> Caterva2Error:

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from caterva2 import errors
-from caterva2.errors import BadRequestError, Caterva2Error, error_for_status
+from caterva2.errors import BadRequestError, Caterva2Error, error_for_status, reason_of
 
 CLASSES = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Caterva2Error)]
 
@@ -29,6 +29,17 @@ def test_errors_can_be_pickled(kind: type[Caterva2Error]) -> None:
     error = pickle.loads(pickle.dumps(kind("x")))  # noqa: S301 - made here
 
     assert (kind, "x") == (type(error), str(error))
+
+
+def test_the_reason_is_what_the_system_said() -> None:
+    """However often a library has wrapped it, the system's own word for a failure is found."""
+    refused = ConnectionRefusedError(111, "Connect call failed")
+    group = ExceptionGroup("all failed", [refused])
+    wrapped = RuntimeError("All connection attempts failed")
+    wrapped.__cause__ = group
+
+    assert "Connection refused" == reason_of(wrapped)
+    assert "plain" == reason_of(ValueError("plain"))
 
 
 def test_unknown_statuses() -> None:

@@ -506,7 +506,7 @@ def test_slices_are_those_of_numpy(chain: Chain, case: Any) -> None:
 
     assert isinstance(dataset, Dataset)
     for key in keys:
-        expected = stored[key] if field is None else stored[field][key]
+        expected = stored[key] if field is None else stored[key][field]
         assert_same(expected, dataset.fetch(key, field=field))
 
 

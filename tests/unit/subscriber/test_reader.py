@@ -132,11 +132,11 @@ async def world(tmp_path: Path, *, max_staleness: float = 0.0) -> AsyncIterator[
         own = UserRoots(tmp_path)
         reader = Reader(catalog, mirrors, origin, own, follower.carry_out, tasks, max_staleness)
         bus = await stack.enter_async_context(MemoryBus(broker, topics=topics))
-        follower.join(bus)
         status = ServiceStatus(
             kind="subscriber", id="s", status="online", http="", instance="i", birth=0, time=0.0, version="1"
         )
-        tasks.start(follower.follow(status), "follow the bus")
+        follower.join(bus, status)
+        tasks.start(follower.follow(), "follow the bus")
         await wait_until_async(lambda: catalog.roots() and catalog.root("foo").online, "the announcement")
         await follower.subscribe(FOO)
         await wait_until_async(lambda: catalog.root("foo").live(time.monotonic()), "the root is live")
