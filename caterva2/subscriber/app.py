@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 import blosc2
 from starlette.applications import Starlette
 
 from bus.client import BusClient
+from bus.interface import Bus
 from bus.messages import ServiceStatus
 from bus.topics import Topics
 from caterva2.address import Address
@@ -31,13 +32,16 @@ from caterva2.subscriber.routes.state import State
 from caterva2.subscriber.store import CatalogStore
 from caterva2.subscriber.userroots import UserRoots
 
+JoinBus = Callable[[SubscriberSettings, Topics], AbstractAsyncContextManager[Bus]]
 
-def create_app(settings: SubscriberSettings, address: Address) -> Starlette:
+
+def create_app(settings: SubscriberSettings, address: Address, *, join_bus: JoinBus | None = None) -> Starlette:
     """Make the subscriber's app.
 
     Args:
         settings: its settings.
         address: where it listens for HTTP, with the real port.
+        join_bus: makes its end of the bus.
     """
 
     @asynccontextmanager
@@ -58,8 +62,8 @@ def create_app(settings: SubscriberSettings, address: Address) -> Starlette:
             follower = Follower(catalog, store, mirrors, origin, tasks, topics)
             own = UserRoots(directory)
             reader = Reader(catalog, mirrors, origin, own, follower.carry_out, tasks, settings.max_staleness)
-            if settings.broker or settings.bus.url:
-                bus = await stack.enter_async_context(_bus_client(settings, topics))
+            if join_bus or settings.broker or settings.bus.url:
+                bus = await stack.enter_async_context((join_bus or _bus_client)(settings, topics))
                 follower.join(bus)
                 tasks.start(follower.follow(_status(settings, address)), "follow the bus")
             yield {"subscriber": State(settings, catalog, reader, follower, own)}
