@@ -23,6 +23,7 @@ from caterva2.daemon.statedir import StateDir
 from caterva2.daemon.supervisor import Supervisor
 from caterva2.settings import SubscriberSettings
 from caterva2.subscriber.catalog import Catalog
+from caterva2.subscriber.events import EventLog
 from caterva2.subscriber.follower import Follower
 from caterva2.subscriber.mirror import MirrorStore
 from caterva2.subscriber.origin import Origin
@@ -59,14 +60,17 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
             origin = await stack.enter_async_context(Origin.open())
             tasks = await stack.enter_async_context(Supervisor.of(app))
             topics = Topics(settings.bus.prefix)
-            follower = Follower(catalog, store, mirrors, origin, tasks, topics)
+            events = EventLog()
+            # Streams would hold up the end of the server otherwise.
+            getattr(app.state, "on_stop", []).append(events.close)
+            follower = Follower(catalog, store, mirrors, origin, tasks, topics, events)
             own = UserRoots(directory)
             reader = Reader(catalog, mirrors, origin, own, follower.carry_out, tasks, settings.max_staleness)
             if join_bus or settings.broker or settings.bus.url:
                 bus = await stack.enter_async_context((join_bus or _bus_client)(settings, topics))
                 follower.join(bus)
                 tasks.start(follower.follow(_status(settings, address)), "follow the bus")
-            yield {"subscriber": State(settings, catalog, reader, follower, own)}
+            yield {"subscriber": State(settings, catalog, reader, follower, own, events, origin)}
 
     return Starlette(routes=routes(), lifespan=lifespan, exception_handlers=error_handlers())
 
