@@ -57,6 +57,7 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
             catalog = Catalog()
             for root, datasets in await asyncio.to_thread(lambda: list(store.load())):
                 catalog.restore(root, datasets)
+            stack.callback(_remember, catalog, store)
             origin = await stack.enter_async_context(Origin.open())
             tasks = await stack.enter_async_context(Supervisor.of(app))
             topics = Topics(settings.bus.prefix)
@@ -73,6 +74,13 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
             yield {"subscriber": State(settings, catalog, reader, follower, own, events, origin)}
 
     return Starlette(routes=routes(), lifespan=lifespan, exception_handlers=error_handlers())
+
+
+def _remember(catalog: Catalog, store: CatalogStore) -> None:
+    """Save until when what is known was current, so that a later run can say how old it is."""
+    catalog.disconnected(time.monotonic())
+    for root in catalog.roots():
+        store.save_root(root)
 
 
 def _bus_client(settings: SubscriberSettings, topics: Topics) -> BusClient:

@@ -17,6 +17,7 @@ The rules, which `apply` follows; a message goes in, a list of effects comes out
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -79,6 +80,19 @@ class Root:
     def silent(self, now: float) -> bool:
         """Whether nothing was heard of the publisher for longer than its heartbeats allow."""
         return self.heard is None or now - self.heard > _HEARTBEATS * self.heartbeat
+
+    def there(self, now: float, asked: tuple[float, bool] | None) -> bool:
+        """Whether the publisher is there, as far as is known: the latest word counts.
+
+        Args:
+            now: on the monotonic clock.
+            asked: when it was last asked over HTTP, and whether it answered.
+        """
+        told = -math.inf if self.told is None else self.told
+        heard = told if self.heard is None or not self.online else max(told, self.heard)
+        if asked is not None and asked[0] > heard:
+            return asked[1]
+        return self.online and not self.silent(now)
 
     def live(self, now: float) -> bool:
         """Whether what is known is current without asking the publisher."""

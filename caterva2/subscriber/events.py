@@ -49,9 +49,13 @@ class Event:
         if self.change is None:
             status = RootEvent(name=self.root, status="online" if self.online else "offline", time=self.time)
             return _text("root", status)
-        kind, entry = self.change.type, self.change.entry
-        there = {"etag": entry.etag, "nbytes": entry.nbytes, "mtime": entry.mtime} if kind != "deleted" else {}
-        event = ChangeEvent(root=self.root, type=kind, path=entry.path, kind=entry.kind, time=self.time, **there)
+        entry = self.change.entry
+        event = ChangeEvent(
+            root=self.root, type=self.change.type, path=entry.path, kind=entry.kind, etag=entry.etag,
+            nbytes=entry.nbytes, mtime=entry.mtime, time=self.time,
+        )  # fmt: skip
+        if self.change.type == "deleted":
+            event = event.model_copy(update={"etag": None, "nbytes": 0, "mtime": 0.0})
         return _text("change", event)
 
 

@@ -63,11 +63,15 @@ class Read:
     Attributes:
         frame: the version.
         stale: whether the publisher could not be asked if it is current.
+        asked: whether the publisher was asked, since nothing tells of changes as they happen.
+        age: seconds since a stale version was last known to be current; None if that is not known.
         fetched: how many chunks came from the publisher for it.
     """
 
     frame: StoredFrame
     stale: bool = False
+    asked: bool = False
+    age: int | None = None
     fetched: int = 0
 
     @property
@@ -75,7 +79,8 @@ class Read:
         """The value of the `Cache-Status` header (RFC 9211)."""
         if self.stale:
             return "caterva2; fwd=stale; fwd-status=503" if not self.fetched else "caterva2; fwd=stale"
-        return "caterva2; fwd=miss; stored" if self.fetched else "caterva2; hit"
+        status = "caterva2; fwd=miss; stored" if self.fetched else "caterva2; hit"
+        return f"{status}; detail=revalidated" if self.asked else status
 
 
 @dataclass(slots=True)
@@ -119,7 +124,7 @@ class Reader:
         self._max_staleness = max_staleness
         self._unreachable: dict[str, tuple[float, UnreachableError]] = {}
         self._kept = KeptAnswers()
-        self._opening: dict[DatasetPath, asyncio.Task[StoredFrame]] = {}
+        self._opening: dict[tuple[DatasetPath, str | None], asyncio.Task[StoredFrame]] = {}
         self._validated: weakref.WeakKeyDictionary[StoredFrame, float] = weakref.WeakKeyDictionary()
         self._fetches: weakref.WeakKeyDictionary[Mirror, dict[int, _Fetch]] = weakref.WeakKeyDictionary()
 
@@ -136,16 +141,17 @@ class Reader:
         root = self._catalog.root(path.root)
         mirror = self._mirrors.get(path)
         if mirror is not None and self._current(root, path, mirror):
-            return Read(mirror)
+            return Read(mirror, asked=not root.live(time.monotonic()))
         try:
             self._check_reachable(root)
-            return Read(await self._shared_open(path))
+            frame = await self._shared_open(path)
+            return Read(frame, asked=not self._catalog.root(path.root).live(time.monotonic()))
         except UnreachableError as error:
             self._unreachable.setdefault(root.name, (time.monotonic(), error))
             mirror = self._mirrors.get(path) or await asyncio.to_thread(self._mirrors.load, path)
             if mirror is None:
                 raise
-            return Read(mirror, stale=True)
+            return Read(mirror, stale=True, age=self._age(path, mirror))
 
     def _check_reachable(self, root: Root) -> None:
         """Fail at once if the publisher just gave no answer, so that not every read waits for it in vain."""
@@ -163,29 +169,51 @@ class Reader:
         now = time.monotonic()
         return root.live(now) or now - self._validated.get(mirror, -np.inf) < self._max_staleness
 
+    def _age(self, path: DatasetPath, mirror: Mirror) -> int | None:
+        """Seconds since a version was last known to be current."""
+        known = [when] if (when := self._validated.get(mirror)) is not None else []
+        entry, current = self._catalog.lookup(path), self._catalog.root(path.root).current
+        if entry is not None and entry.etag == mirror.etag and current is not None:
+            known.append(current)
+        return max(0, round(time.monotonic() - max(known))) if known else None
+
     async def _shared_open(self, path: DatasetPath) -> StoredFrame:
-        """Let all who want the same dataset at once wait for one question."""
-        task = self._opening.get(path)
+        """Let all who want the same dataset at once wait for one question.
+
+        Whoever comes after the catalog heard of a change asks another one, since the first may get an older answer.
+        """
+        entry = self._catalog.lookup(path)
+        key = path, entry.etag if entry is not None else None
+        task = self._opening.get(key)
         if task is None:
             task = asyncio.create_task(self._open_current(path), name=f"opening {path}")
-            self._opening[path] = task
-            task.add_done_callback(lambda done: (self._opening.pop(path, None), done.cancelled() or done.exception()))
+            self._opening[key] = task
+            task.add_done_callback(lambda done: (self._opening.pop(key, None), done.cancelled() or done.exception()))
         return await asyncio.shield(task)
 
     async def _open_current(self, path: DatasetPath) -> StoredFrame:
+        known, asked = self._catalog.lookup(path), time.monotonic()
+        mirror = await self._ask(path)
+        if mirror is not None:
+            self._validated[mirror] = asked
+        entry = mirror.entry if mirror is not None else None
+        # If the catalog heard of a change meanwhile, this answer may have been made before it.
+        if entry != known and self._catalog.lookup(path) == known:
+            await self._carry_out(self._catalog.observe(path, entry))
+        if mirror is None:
+            raise NotFoundError(f"{path} does not exist")
+        return mirror
+
+    async def _ask(self, path: DatasetPath) -> Mirror | None:
+        """Find the version that the publisher has; None if it has no such dataset."""
         root = self._catalog.root(path.root)
         mirror = self._mirrors.get(path) or await asyncio.to_thread(self._mirrors.load, path)
-        asked = time.monotonic()
         try:
-            if mirror is None or not await self._still(root, path, mirror):
-                mirror = await self._new_version(root, path, mirror)
+            if mirror is not None and await self._still(root, path, mirror):
+                return mirror
+            return await self._new_version(root, path, mirror)
         except NotFoundError:
-            await self._carry_out(self._catalog.observe(path, None))
-            raise NotFoundError(f"{path} does not exist") from None
-        self._validated[mirror] = asked
-        if mirror.entry != self._catalog.lookup(path):
-            await self._carry_out(self._catalog.observe(path, mirror.entry))
-        return mirror
+            return None
 
     async def _still(self, root: Root, path: DatasetPath, mirror: Mirror) -> bool:
         entry = self._catalog.lookup(path)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,7 +26,7 @@ _SCHEMA = """
     PRAGMA synchronous = NORMAL;
     CREATE TABLE IF NOT EXISTS roots (
         name TEXT PRIMARY KEY, http TEXT, instance TEXT, birth INTEGER, heartbeat REAL,
-        epoch TEXT, seq INTEGER, subscribed INTEGER
+        epoch TEXT, seq INTEGER, subscribed INTEGER, current REAL
     );
     CREATE TABLE IF NOT EXISTS datasets (
         root TEXT, path TEXT, kind TEXT, etag TEXT, nbytes INTEGER, mtime REAL, PRIMARY KEY (root, path)
@@ -58,12 +59,14 @@ class CatalogStore:
 
     def load(self) -> Iterator[tuple[Root, list[DatasetEntry]]]:
         """Everything that was saved."""
-        for row in self._rows("SELECT name, http, instance, birth, heartbeat, epoch, seq, subscribed FROM roots"):
-            name, http, instance, birth, heartbeat, epoch, seq, subscribed = row
+        for row in self._rows(
+            "SELECT name, http, instance, birth, heartbeat, epoch, seq, subscribed, current FROM roots"
+        ):
+            name, http, instance, birth, heartbeat, epoch, seq, subscribed, current = row
             head = (epoch, seq) if epoch is not None else None
             root = Root(
                 RootName(name), http, instance=instance, birth=birth, heartbeat=heartbeat, head=head,
-                subscribed=bool(subscribed),
+                subscribed=bool(subscribed), current=_shifted(current, -_since_1970()),
             )  # fmt: skip
             yield root, list(self._datasets(name))
 
@@ -79,9 +82,10 @@ class CatalogStore:
     def save_root(self, root: Root) -> None:
         """Keep what is known of a root."""
         epoch, seq = root.head or (None, None)
-        row = (root.name, root.http, root.instance, root.birth, root.heartbeat, epoch, seq, root.subscribed)
+        current = _shifted(root.current, _since_1970())
+        row = (root.name, root.http, root.instance, root.birth, root.heartbeat, epoch, seq, root.subscribed, current)
         with self._lock, self._connection as connection:
-            connection.execute("INSERT OR REPLACE INTO roots VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            connection.execute("INSERT OR REPLACE INTO roots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def save_datasets(self, change: SaveDatasets) -> None:
         """Keep the present datasets and forget the deleted ones, all or nothing."""
@@ -92,10 +96,21 @@ class CatalogStore:
             connection.executemany("DELETE FROM datasets WHERE root = ? AND path = ?", gone)
 
 
+def _since_1970() -> float:
+    """What a time of the monotonic clock, which means nothing after a restart, lacks to the seconds since 1970."""
+    return time.time() - time.monotonic()
+
+
+def _shifted(when: float | None, by: float) -> float | None:
+    return None if when is None else when + by
+
+
 def _connect(file: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(file, check_same_thread=False)
     try:
         connection.executescript(_SCHEMA)
+        with suppress(sqlite3.OperationalError):  # a file that was made with this column says so
+            connection.execute("ALTER TABLE roots ADD COLUMN current REAL")
     except BaseException:
         connection.close()
         raise
