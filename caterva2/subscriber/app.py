@@ -25,7 +25,7 @@ from caterva2.settings import SubscriberSettings
 from caterva2.subscriber.catalog import Catalog
 from caterva2.subscriber.events import EventLog
 from caterva2.subscriber.follower import Follower
-from caterva2.subscriber.mirror import MirrorStore
+from caterva2.subscriber.mirrors import MirrorStore
 from caterva2.subscriber.origin import Origin
 from caterva2.subscriber.reader import Reader
 from caterva2.subscriber.routes import routes
@@ -52,7 +52,7 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
         async with AsyncExitStack() as stack:
             directory = stack.enter_context(StateDir(settings.statedir)).path
             store = stack.enter_context(CatalogStore(directory / "catalog.sqlite"))
-            mirrors = MirrorStore(directory / "cache")
+            mirrors = MirrorStore(directory / "cache", cache_size=settings.cache_size)
             stack.callback(mirrors.close)
             catalog = Catalog()
             for root, datasets in await asyncio.to_thread(lambda: list(store.load())):

@@ -42,7 +42,7 @@ from caterva2.subscriber.catalog import (
     TellRoot,
 )
 from caterva2.subscriber.events import EventLog
-from caterva2.subscriber.mirror import MirrorStore
+from caterva2.subscriber.mirrors import MirrorStore
 from caterva2.subscriber.origin import Origin
 from caterva2.subscriber.store import CatalogStore
 

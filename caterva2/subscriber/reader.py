@@ -12,8 +12,10 @@ import asyncio
 import logging
 import time
 import weakref
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -25,6 +27,7 @@ from caterva2.errors import (
     Caterva2Error,
     FrameError,
     NotFoundError,
+    StorageFullError,
     UnavailableError,
     UnreachableError,
     VersionChangedError,
@@ -34,8 +37,10 @@ from caterva2.paths import DatasetPath
 from caterva2.records import ChunkRecord, Status, digest_text
 from caterva2.subscriber.answers import Answer, KeptAnswers, Query, Request, compose
 from caterva2.subscriber.catalog import Catalog, Effect, Root
-from caterva2.subscriber.mirror import Mirror, MirrorStore, StoredFrame
+from caterva2.subscriber.mirror import Mirror
+from caterva2.subscriber.mirrors import MirrorStore
 from caterva2.subscriber.origin import Origin
+from caterva2.subscriber.stored import StoredFrame
 from caterva2.subscriber.userroots import UserRoots
 
 logger = logging.getLogger(__name__)
@@ -49,6 +54,8 @@ _PIECE = 1 << 20
 # Chunks whose wishes take the event loop more than a millisecond to write down.
 _MANY = 250
 _WHOLE_FIRST = 16 << 20
+# Bytes of one answer that are held in memory when the cache cannot be written.
+_MOST_IN_MEMORY = 1 << 30
 # Seconds for which a publisher that gave no answer is not asked again.
 _UNREACHABLE_FOR = 2.0
 
@@ -73,6 +80,21 @@ class Read:
     asked: bool = False
     age: int | None = None
     fetched: int = 0
+    _pins: deque[tuple[StoredFrame, int]] = field(default_factory=deque)
+
+    def pin(self, numbers: Sequence[int]) -> None:
+        """Keep these chunks from eviction until they are released."""
+        self._pins.append((self.frame, self.frame.pin(numbers)))
+
+    def release(self, keep: int = 0) -> None:
+        """Let go of the chunks that were pinned, but for the last `keep` times."""
+        while len(self._pins) > keep:
+            frame, pin = self._pins.popleft()
+            frame.unpin(pin)
+
+    def __del__(self) -> None:
+        # For a client that hung up before its answer began.
+        self.release()
 
     @property
     def cache_status(self) -> str:
@@ -164,7 +186,7 @@ class Reader:
     def _current(self, root: Root, path: DatasetPath, mirror: Mirror) -> bool:
         """Whether a version can be served without a question to the publisher."""
         entry = self._catalog.lookup(path)
-        if entry is None or entry.etag != mirror.etag:
+        if entry is None or entry.etag != mirror.etag or (mirror.transient and self._mirrors.writable):
             return False
         now = time.monotonic()
         return root.live(now) or now - self._validated.get(mirror, -np.inf) < self._max_staleness
@@ -209,7 +231,8 @@ class Reader:
         root = self._catalog.root(path.root)
         mirror = self._mirrors.get(path) or await asyncio.to_thread(self._mirrors.load, path)
         try:
-            if mirror is not None and await self._still(root, path, mirror):
+            kept = mirror is not None and not (mirror.transient and self._mirrors.writable)
+            if mirror is not None and kept and await self._still(root, path, mirror):
                 return mirror
             return await self._new_version(root, path, mirror)
         except NotFoundError:
@@ -223,9 +246,14 @@ class Reader:
 
     async def _new_version(self, root: Root, path: DatasetPath, mirror: Mirror | None) -> Mirror:
         head, skeleton = await self._origin.skeleton(root.http, path.name)
-        if mirror is not None and mirror.etag == head.entry.etag:
+        if mirror is not None and mirror.etag == head.entry.etag and not mirror.transient:
             return mirror
-        return await asyncio.to_thread(self._mirrors.create, path, head, skeleton)
+        if self._mirrors.writable:
+            try:
+                return await asyncio.to_thread(self._mirrors.create, path, head, skeleton)
+            except StorageFullError:
+                pass
+        return await asyncio.to_thread(self._mirrors.transient, path, head, skeleton)
 
     async def run(self, path: DatasetPath, work: Callable[[Read], Awaitable[Result]]) -> Result:
         """Do some work on the current version, again from its start when the version changes meanwhile.
@@ -238,6 +266,7 @@ class Reader:
             try:
                 return await work(read)
             except VersionChangedError:
+                read.release()
                 self._distrust(path, read.frame)
                 await asyncio.sleep(0.01 * 2**attempt)
         raise UnavailableError(f"{path} keeps changing: it could not be read as one version")
@@ -264,9 +293,13 @@ class Reader:
                 await self.begin(read)
                 return read, None
             await self.ensure(read, request.numbers)
+            if read.frame is not request.frame:
+                request = replace(request, frame=read.frame)
             if not request.quick:
+                # Its pieces are made while they are sent: the chunks are released after that.
                 return read, await asyncio.to_thread(compose, request)
             answer = b"".join(compose(request).pieces)
+            read.release()
             self._kept.put(read.frame, query, answer)
             return read, answer
 
@@ -277,20 +310,26 @@ class Reader:
 
         async def work(read: Read) -> tuple[Read, bytes]:
             await self.ensure(read, [read.frame.layout.check_number(n)])
-            return read, read.frame.chunk(n)
+            chunk = read.frame.chunk(n)
+            read.release()
+            return read, chunk
 
         return await self.run(path, work)
 
     async def ensure(self, read: Read, numbers: Sequence[int]) -> None:
-        """Return when these chunks are on disk; those that are not come in one request.
+        """Return when these chunks are here, and pinned; those that are not come in one request.
+
+        When they cannot be written, the read goes on with a mirror in memory, and `read.frame` is that one.
 
         Raises:
             VersionChangedError: if the publisher has another version by now.
             FrameError: if a chunk cannot be read where it is published.
             UnreachableError: if the publisher gives no answer.
+            StorageFullError: if they fit neither on disk nor in memory.
         """
-        frame = read.frame
+        read.pin(numbers)
         for _ in range(_ATTEMPTS):
+            frame = read.frame
             missing = frame.missing(numbers)
             if missing and isinstance(frame, Mirror) and not frame.trusted:
                 await asyncio.to_thread(frame.verify, missing)
@@ -298,9 +337,33 @@ class Reader:
             if not missing:
                 return
             assert isinstance(frame, Mirror)
-            read.fetched += len(missing)
-            await self._fetched(frame, missing)
-        raise BadGatewayError(f"the publisher of {frame.entry.path} does not send the chunks that it is asked for")
+            try:
+                if not frame.transient and not self._mirrors.writable:
+                    raise StorageFullError("the cache cannot be written at present")
+                await self._fetched(frame, missing)
+                read.fetched += len(missing)
+            except StorageFullError:
+                if frame.transient:
+                    raise
+                await asyncio.to_thread(self._pass_on, read, frame, numbers)
+        raise BadGatewayError(f"the publisher of {read.frame.entry.path} does not send the chunks that it is asked for")
+
+    def _pass_on(self, read: Read, mirror: Mirror, numbers: Sequence[int]) -> None:
+        """Let a read go on in memory, with what is on disk of what it needs."""
+        layout = mirror.layout
+        wanted = np.fromiter((n for n in numbers if layout.special(n) is None), np.int64)
+        room = int((layout.ends[wanted] - layout.offsets[wanted]).sum())
+        if room > _MOST_IN_MEMORY:
+            raise StorageFullError(
+                f"{room} bytes of {mirror.path} can neither be written to the cache nor held in memory: ask for less"
+            )
+        beside = self._mirrors.beside(mirror)
+        read.frame = beside
+        read.pin(numbers)
+        mirror.verify(numbers)
+        for n in numbers:
+            if (digest := mirror.digest(n)) is not None:
+                beside.put(n, digest, mirror.chunk(n))
 
     async def _fetched(self, mirror: Mirror, missing: Sequence[int]) -> None:
         under_way = self._fetches.setdefault(mirror, {})
@@ -331,6 +394,11 @@ class Reader:
                     del under_way[n]
 
     async def _transfer(self, mirror: Mirror, numbers: Sequence[int], fetch: _Fetch) -> None:
+        donor = mirror.donor
+        with donor.pinned([n for n in numbers if n < donor.layout.nchunks]) if donor else nullcontext():
+            await self._transfer_pinned(mirror, numbers, fetch)
+
+    async def _transfer_pinned(self, mirror: Mirror, numbers: Sequence[int], fetch: _Fetch) -> None:
         root = self._catalog.root(mirror.path.root)
         quick = mirror.donor is None and len(numbers) < _MANY
         wishes = _wishes(mirror, numbers) if quick else await asyncio.to_thread(_wishes, mirror, numbers)
@@ -344,11 +412,15 @@ class Reader:
                 if size >= _BATCH:
                     # The next batch arrives while this one goes to disk; a third would have to wait for it.
                     fetch.errors |= await keeping if keeping is not None else {}
-                    keeping = asyncio.create_task(asyncio.to_thread(_keep, mirror, batch), name="keeping chunks")
+                    work = asyncio.to_thread(_keep, self._mirrors, mirror, batch)
+                    keeping = asyncio.create_task(work, name="keeping chunks")
                     batch, size = [], 0
         finally:
             fetch.errors |= await keeping if keeping is not None else {}
-        fetch.errors |= _keep(mirror, batch) if size < _PIECE // 4 else await asyncio.to_thread(_keep, mirror, batch)
+        if size < _PIECE // 4 and self._mirrors.has_room(mirror, size):
+            fetch.errors |= _keep(self._mirrors, mirror, batch)
+        else:
+            fetch.errors |= await asyncio.to_thread(_keep, self._mirrors, mirror, batch)
 
     async def begin(self, read: Read) -> Read:
         """Make sure that the frame can be streamed: a small one wholly, of a large one the beginning."""
@@ -380,6 +452,7 @@ class Reader:
                 async for piece in _send(read.frame, position, end):
                     yield piece
                 position = max(position, end)
+                read.release(keep=0 if ahead is None else 1)
             async for piece in _send(read.frame, position, stop):
                 yield piece
         finally:
@@ -387,19 +460,24 @@ class Reader:
                 ahead.cancel()
                 await asyncio.wait([ahead])
                 _ = ahead.cancelled() or ahead.exception()
+            read.release()
 
     async def contents(self, read: Read, start: int, stop: int) -> AsyncIterator[bytes]:
         """Send bytes `start` to `stop` of a plain file, decompressed chunk by chunk."""
         layout = read.frame.layout
         numbers = range(start // layout.chunksize, -(-stop // layout.chunksize)) if stop > start else range(0)
         per_window = max(1, _WINDOW // layout.chunksize)
-        for at in range(0, len(numbers), per_window):
-            window = numbers[at : at + per_window]
-            await self.ensure(read, window)
-            for n in window:
-                data = await asyncio.to_thread(_decompressed, read.frame, n)
-                first = n * layout.chunksize
-                yield data[max(0, start - first) : stop - first]
+        try:
+            for at in range(0, len(numbers), per_window):
+                window = numbers[at : at + per_window]
+                await self.ensure(read, window)
+                read.release(keep=1)
+                for n in window:
+                    data = await asyncio.to_thread(_decompressed, read.frame, n)
+                    first = n * layout.chunksize
+                    yield data[max(0, start - first) : stop - first]
+        finally:
+            read.release()
 
 
 def _wishes(mirror: Mirror, numbers: Sequence[int]) -> list[ChunkWish]:
@@ -414,20 +492,36 @@ def _wishes(mirror: Mirror, numbers: Sequence[int]) -> list[ChunkWish]:
     ]
 
 
-def _keep(mirror: Mirror, records: Iterable[ChunkRecord]) -> dict[int, Caterva2Error]:
+def _keep(mirrors: MirrorStore, mirror: Mirror, records: Sequence[ChunkRecord]) -> dict[int, Caterva2Error]:
     """Put records on disk; return what is wrong with some of them."""
     errors: dict[int, Caterva2Error] = {}
-    for record in records:
-        try:
-            if record.status is Status.DATA:
-                mirror.put(record.n, record.digest, record.payload)
-            elif record.status is Status.SAME:
-                mirror.put(record.n, record.digest, _donated(mirror, record.n))
-            elif record.status is Status.ERROR:
-                raise FrameError(record.payload.decode(errors="replace"))
-        except Caterva2Error as error:
-            errors[record.n] = type(error)(f"{mirror.entry.path}: {error.detail}")
+    if not records:
+        return errors
+    donor = mirror.donor
+    copied = (record.n for record in records if record.status is Status.SAME)
+    size = sum(len(record.payload) for record in records)
+    size += sum(donor.room(n) for n in copied if donor is not None and 0 <= n < donor.layout.nchunks)
+    try:
+        with mirrors.writing(mirror, size):
+            for record in records:
+                try:
+                    _put(mirror, record)
+                except StorageFullError:
+                    raise
+                except Caterva2Error as error:
+                    errors[record.n] = type(error)(f"{mirror.entry.path}: {error.detail}")
+    except StorageFullError as error:
+        errors |= dict.fromkeys(mirror.missing([record.n for record in records]), error)
     return errors
+
+
+def _put(mirror: Mirror, record: ChunkRecord) -> None:
+    if record.status is Status.DATA:
+        mirror.put(record.n, record.digest, record.payload)
+    elif record.status is Status.SAME:
+        mirror.put(record.n, record.digest, _donated(mirror, record.n))
+    elif record.status is Status.ERROR:
+        raise FrameError(record.payload.decode(errors="replace"))
 
 
 def _donated(mirror: Mirror, n: int) -> bytes:

@@ -19,7 +19,7 @@ from caterva2.errors import BadGatewayError, FrameError, StorageFullError
 from caterva2.frames import Skeleton
 from caterva2.paths import DatasetPath, RootName
 from caterva2.records import digest_of
-from caterva2.subscriber.mirror import MirrorStore
+from caterva2.subscriber.mirrors import MirrorStore
 from tests.support.arrays import Array, example, same
 from tests.unit.subscriber.frames import PATH, Source, array_source, mirrored, source
 
@@ -182,18 +182,19 @@ def test_a_chunk_of_an_unclean_stop_may_say_any_length(tmp_path: Path) -> None:
     """A chunk whose own length was damaged is a hole, and not an error."""
     mirrored(tmp_path, SOURCE)
     for at in range(12, 16):
-        with flipped(files(tmp_path)[0], int(SOURCE.layout.offsets[0]) + at):
+        with flipped(files(tmp_path)[0], int(SOURCE.layout.offsets[1]) + at):
             mirror = MirrorStore(tmp_path).load(PATH)
-            if mirror is not None:
-                mirror.verify(range(11))
-                assert [0] == mirror.missing(range(11))
+            assert mirror is not None
+            mirror.verify(range(11))
+            assert [1] == mirror.missing(range(11))
+        SOURCE.put(mirror, 1)
 
 
 _PUTTER = """
 import sys
 from pathlib import Path
 import numpy as np
-from caterva2.subscriber.mirror import MirrorStore
+from caterva2.subscriber.mirrors import MirrorStore
 from tests.unit.subscriber.frames import PATH, array_source
 values = np.random.default_rng(5).integers(0, 2**40, 40_000)
 source = array_source(values, chunks=(1000,), blocks=(1000,))
@@ -243,7 +244,7 @@ def test_a_damaged_mirror_is_removed_and_counts_as_none(tmp_path: Path, seed: in
     (file,) = files(tmp_path)
     good = file.read_bytes()
     rng = random.Random(seed)
-    footer = len(good) - 48
+    footer = len(good) - 56
     for _ in range(150):
         data = bytearray(good)
         for _ in range(rng.choice((1, 2, 8))):
@@ -261,13 +262,13 @@ def test_a_damaged_mirror_is_removed_and_counts_as_none(tmp_path: Path, seed: in
             assert SOURCE.chunk(n) == mirror.chunk(n)
 
 
-@pytest.mark.parametrize("field", range(5))
+@pytest.mark.parametrize("field", range(6))
 @pytest.mark.parametrize("value", [0, 1, 2**31, 2**62, 2**64 - 1])
 def test_a_footer_that_lies_is_found_out(tmp_path: Path, field: int, value: int) -> None:
     """Lengths in the footer that contradict the file make it no mirror."""
     mirrored(tmp_path, SOURCE)
     (file,) = files(tmp_path)
-    at = len(file.read_bytes()) - 40 + 8 * field
+    at = len(file.read_bytes()) - 48 + 8 * field
     data = bytearray(file.read_bytes())
     data[at : at + 8] = value.to_bytes(8, "little")
     file.write_bytes(data)
@@ -281,9 +282,9 @@ def test_a_head_cut_out_of_the_file_is_found_out(tmp_path: Path) -> None:
     mirrored(tmp_path, SOURCE)
     (file,) = files(tmp_path)
     data = file.read_bytes()
-    head = int.from_bytes(data[-8:], "little")
-    for keep in range(-48, 4, 4):
-        file.write_bytes(data[: head + keep].ljust(head + keep, b"\0") + data[-48:])
+    head = int.from_bytes(data[-16:-8], "little")
+    for keep in range(-56, 4, 4):
+        file.write_bytes(data[: head + keep].ljust(head + keep, b"\0") + data[-56:])
 
         assert MirrorStore(tmp_path).load(PATH) is None
 
