@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+MINUTES ?= 10
 
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check format bench soak clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +16,7 @@ help:
 	@echo "make check          ruff, mypy, import-linter"
 	@echo "make format         let ruff put the source in order"
 	@echo "make bench          measure: a table, and a JSON file in tests/benchmarks/results"
+	@echo "make soak           write, read and kill daemons for 10 minutes (MINUTES=n), then more of the state machine"
 	@echo "make clean          remove .venv and what the tools left behind"
 	@echo
 	@echo "PYTHON=python3.12 chooses the Python that .venv is made of; 3.11 or newer."
@@ -37,6 +39,10 @@ format: $(VENV)/.installed-tests
 
 bench: $(VENV)/.installed-tests
 	$(BIN)/python -m tests.benchmarks
+
+soak: $(VENV)/.installed-tests
+	$(BIN)/python -m tests.soak --minutes $(MINUTES)
+	COHERENCE_EXAMPLES=$$(( $(MINUTES) * 10 )) $(BIN)/python -m pytest --timeout=0 tests/coherence/test_state_machine.py
 
 clean:
 	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
