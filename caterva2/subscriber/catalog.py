@@ -285,9 +285,13 @@ class Catalog:
             self._datasets[path.root][path.name] = entry.model_copy(update={"etag": ""})
 
     def observe(self, path: DatasetPath, entry: DatasetEntry | None) -> list[Effect]:
-        """Take in what the publisher itself just said of a dataset; None means that it does not exist."""
+        """Take in what the publisher itself just said of a dataset; None means that it does not exist.
+
+        One that its journal has not told of is not taken in: should it go before the journal has seen it, nobody would
+        ever tell of its end.
+        """
         before = self.lookup(path)
-        if before == entry:
+        if before is None or before == entry:
             return []
         datasets = self._datasets.setdefault(path.root, {})
         told = _told(path.root, [DatasetChange.between(before, entry)])
