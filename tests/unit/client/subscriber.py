@@ -87,6 +87,7 @@ class FakeSubscriber:
                 "http": "" if name.startswith("@") else "localhost:8001",
                 "subscribed": name in self.subscribed or None,
                 "status": "online",
+                **({"freshness": "stale", "age": 7} if name in self.subscribed else {}),
             }
             for name in names
         }
