@@ -36,6 +36,9 @@ from caterva2.subscriber.userroots import UserRoots
 JoinBus = Callable[[SubscriberSettings, Topics], AbstractAsyncContextManager[Bus]]
 
 
+_TIDY = 20.0  # seconds
+
+
 def create_app(settings: SubscriberSettings, address: Address, *, join_bus: JoinBus | None = None) -> Starlette:
     """Make the subscriber's app.
 
@@ -71,6 +74,7 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
                 bus = await stack.enter_async_context((join_bus or _bus_client)(settings, topics))
                 follower.join(bus)
                 tasks.start(follower.follow(_status(settings, address)), "follow the bus")
+            tasks.start(_tidy(mirrors), "tidy the cache")
             yield {"subscriber": State(settings, catalog, reader, follower, own, events, origin)}
 
     return Starlette(routes=routes(), lifespan=lifespan, exception_handlers=error_handlers())
@@ -92,6 +96,12 @@ def _bus_client(settings: SubscriberSettings, topics: Topics) -> BusClient:
         username=settings.bus.username or None,
         password=settings.bus.password or None,
     )
+
+
+async def _tidy(mirrors: MirrorStore) -> None:
+    while True:
+        await asyncio.sleep(_TIDY)
+        await asyncio.to_thread(mirrors.tidy)
 
 
 def _status(settings: SubscriberSettings, address: Address) -> ServiceStatus:

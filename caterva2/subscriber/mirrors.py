@@ -191,7 +191,7 @@ class MirrorStore:
 
         For a while its chunks are kept for a dataset of another name that turns out to be the same.
         """
-        self._tidy()
+        self.tidy()
         file = self._file(path)
         with self._names:
             if len(self._gone) < _MOST_GONE and file.exists():
@@ -212,15 +212,12 @@ class MirrorStore:
 
     def _returning(self, skeleton: Skeleton) -> Mirror | None:
         """A deleted dataset that looks the same: digests will tell which of its chunks are."""
-        self._tidy()
+        self.tidy()
         found = self._gone.pop(_key(skeleton), None) if self._gone else None
         return found[1] if found else None
 
     def tidy(self) -> None:
         """Give back the disk of deleted datasets that did not return under another name."""
-        self._tidy()
-
-    def _tidy(self) -> None:
         with self._names:
             while self._gone:
                 key, (since, _) = next(iter(self._gone.items()))

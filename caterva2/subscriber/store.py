@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -43,6 +43,7 @@ class CatalogStore:
 
     def __init__(self, file: Path) -> None:
         self._lock = threading.Lock()
+        self._incomplete: set[str] = set()
         try:
             self._connection = _connect(file)
         except sqlite3.DatabaseError as error:
@@ -81,19 +82,31 @@ class CatalogStore:
 
     def save_root(self, root: Root) -> None:
         """Keep what is known of a root."""
-        epoch, seq = root.head or (None, None)
+        # With datasets missing here, a head would say that no one need ask for them again.
+        epoch, seq = (None if root.name in self._incomplete else root.head) or (None, None)
         current = _shifted(root.current, _since_1970())
         row = (root.name, root.http, root.instance, root.birth, root.heartbeat, epoch, seq, root.subscribed, current)
-        with self._lock, self._connection as connection:
+        with self._writing(root.name) as connection:
             connection.execute("INSERT OR REPLACE INTO roots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def save_datasets(self, change: SaveDatasets) -> None:
         """Keep the present datasets and forget the deleted ones, all or nothing."""
         rows = ((change.root, e.path, e.kind, e.etag, e.nbytes, e.mtime) for e in change.present)
         gone: Iterable[tuple[str, str]] = ((change.root, path) for path in change.deleted)
-        with self._lock, self._connection as connection:
+        with self._writing(change.root) as connection:
             connection.executemany("INSERT OR REPLACE INTO datasets VALUES (?, ?, ?, ?, ?, ?)", rows)
             connection.executemany("DELETE FROM datasets WHERE root = ? AND path = ?", gone)
+
+    @contextmanager
+    def _writing(self, root: str) -> Iterator[sqlite3.Connection]:
+        """Write all or nothing; when the disk is full nothing, and the root is listed afresh at the next start."""
+        try:
+            with self._lock, self._connection as connection:
+                yield connection
+        except sqlite3.OperationalError as error:
+            if not self._incomplete:
+                logger.warning("the catalog cannot be written (%s): it will be listed afresh at the next start", error)
+            self._incomplete.add(root)
 
 
 def _since_1970() -> float:
