@@ -81,18 +81,19 @@ class Root:
         """Whether nothing was heard of the publisher for longer than its heartbeats allow."""
         return self.heard is None or now - self.heard > _HEARTBEATS * self.heartbeat
 
-    def there(self, now: float, asked: tuple[float, bool] | None) -> bool:
+    def there(self, now: float, asked: tuple[float, bool] | None, *, bus: bool) -> bool:
         """Whether the publisher is there, as far as is known: the latest word counts.
 
         Args:
             now: on the monotonic clock.
             asked: when it was last asked over HTTP, and whether it answered.
+            bus: whether the bus is there; without it, silence means nothing.
         """
         told = -math.inf if self.told is None else self.told
         heard = told if self.heard is None or not self.online else max(told, self.heard)
         if asked is not None and asked[0] > heard:
             return asked[1]
-        return self.online and not self.silent(now)
+        return self.online and not (bus and self.silent(now))
 
     def live(self, now: float) -> bool:
         """Whether what is known is current without asking the publisher."""

@@ -27,17 +27,14 @@ async def get_roots(request: Request) -> Response:
 
 
 def _described(state: State, root: Root, now: float) -> FollowedRoot:
-    asked = state.origin.outcome(root.http)
-    there = root.there(now, asked)
+    bus = state.follower.bus_state == "connected"
+    there = root.there(now, state.origin.outcome(root.http), bus=bus)
     freshness: Freshness = "live" if root.live(now) else "revalidated" if there else "stale"
-    # A publisher that gave no answer is away, whatever the bus says; one that the bus says is gone may still answer.
-    silent = root.silent(now) and state.follower.bus_state == "connected"
-    online = root.online and not silent and (there or asked is None or asked[1])
     return FollowedRoot(
         name=root.name,
         http=root.http.removeprefix("http://"),
         subscribed=root.subscribed or None,
-        status="online" if online else "offline",
+        status="online" if there else "offline",
         freshness=freshness if root.subscribed else None,
         age=None if freshness == "live" else age_of(root, now),
     )
