@@ -41,7 +41,7 @@ def presence_before_payload(replace_attribute: Replace) -> None:
 
     def hasty(self: Any, n: int, digest: int, chunk: bytes) -> None:
         self._states[n] = mirror.PRESENT
-        mirror._pwrite(self.fd, bytes([mirror.PRESENT]), self._footer.states + n)
+        self._disk.write(self.fd, self._mark, self.footer.states + n)
         put(self, n, digest, chunk)
 
     replace_attribute(Mirror, "put", hasty)

@@ -20,13 +20,13 @@ from hypothesis.stateful import (
 
 from tests.coherence.history import CHUNK
 from tests.coherence.observer import Observer
-from tests.coherence.world import running_world
+from tests.coherence.world import SETTLE, running_world
 from tests.integration.chain.daemons import ROOT
 from tests.support.waiting import wait_until
 
 PATHS = st.sampled_from(["a.b2nd", "d/b.b2nd", "c.b2nd"])
 CHUNKS = st.integers(0, 5)
-FATES = st.lists(st.sampled_from(["lose", "lose", "repeat", "hold", "deliver"]), min_size=1, max_size=6)
+FATES = st.lists(st.sampled_from(["lose", "lose", "repeat", "hold", "deliver"]), max_size=6)
 EXAMPLES = "COHERENCE_EXAMPLES"
 """How many examples are tried; more than the few of a test run in a soak."""
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a disk that others keep busy would slow down every change
@@ -105,10 +105,18 @@ class Coherence(RuleBasedStateMachine):
 
     # -- what goes wrong ------------------------------------------------------------------------------
 
-    @rule(fates=FATES)
-    def bad_weather(self, fates: list[Any]) -> None:
+    @rule(changes=FATES, announcements=FATES)
+    def bad_weather(self, changes: list[Any], announcements: list[Any]) -> None:
         """The next messages are lost, repeated or come late."""
-        self.world.weather.plan(fates)
+        self.world.weather.plan(changes, announcements)
+
+    @rule(path=PATHS, other=PATHS, fate=st.sampled_from(["lose", "hold"]))
+    def miss_one(self, path: str, other: str, fate: Any) -> None:
+        """Of two changes the first does not arrive, or after the second."""
+        self.world.weather.plan([fate])
+        self.observer.replace(path, {0}, 3)
+        time.sleep(3 * SETTLE)
+        self.observer.replace(other, {1}, 3)
 
     @rule()
     def bus_down(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from bus.interface import Connected, Disconnected, Event, Resync
 from bus.memory import MemoryBroker, MemoryBus
-from bus.messages import Message, ServiceStatus
+from bus.messages import Changes, Message, RootAnnouncement, ServiceStatus
 from bus.topics import Topics
 
 Fate = Literal["deliver", "lose", "repeat", "hold"]
@@ -23,19 +23,23 @@ class Weather:
 
     def __init__(self) -> None:
         self.bad = float("-inf")
-        self._fates: deque[Fate] = deque()
+        self._changes: deque[Fate] = deque()
+        self._announcements: deque[Fate] = deque()
 
-    def plan(self, fates: Iterable[Fate]) -> None:
+    def plan(self, changes: Iterable[Fate], announcements: Iterable[Fate] = ()) -> None:
         """Say what becomes of the next messages; those after them are delivered."""
-        self._fates.extend(fates)
+        self._changes.extend(changes)
+        self._announcements.extend(announcements)
 
     def clear(self) -> None:
         """Deliver all messages from now on."""
-        self._fates.clear()
+        self._changes.clear()
+        self._announcements.clear()
 
-    def next(self) -> Fate:
+    def next(self, event: RootAnnouncement | Changes) -> Fate:
         """The fate of a message."""
-        fate = self._fates.popleft() if self._fates else "deliver"
+        fates = self._changes if isinstance(event, Changes) else self._announcements
+        fate = fates.popleft() if fates else "deliver"
         if fate in ("lose", "hold"):
             self.bad = time.monotonic()
         return fate
@@ -85,7 +89,7 @@ class WeatheredBus:
                 held.clear()
                 yield event
                 continue
-            fate = self._weather.next()
+            fate = self._weather.next(event)
             if fate == "hold":
                 held.append(event)
             elif fate != "lose":
