@@ -193,6 +193,14 @@ class ResetEvent(Model):
     time: float
 
 
+class VerifyAnswer(Model):
+    """The answer to `POST /api/verify/{path}`: how many chunks of the cache were checked, wrong, and fetched again."""
+
+    checked: int
+    wrong: int
+    refetched: int
+
+
 class BusInfo(Model):
     """`GET /api/bus` of the broker: where the message bus is, best first."""
 

@@ -214,5 +214,30 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-COMMANDS = (add_roots, add_subscribe, add_list, add_info, add_show, add_url, add_download, add_watch)
+def add_verify(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli verify`."""
+    parser = _add(subparsers, common, "verify", verify)
+    parser.add_argument("path", metavar="PATH", nargs="?", help="a root, directory or file; all roots when left out")
+
+
+def verify(context: Context, args: argparse.Namespace) -> None:
+    """Check what the subscriber keeps of remote files, and fetch again what is damaged.
+
+    In a pipe: path, chunks checked, wrong and fetched again, separated by tabs.
+    """
+    context.output.check()
+    followed = (
+        name for name, root in context.client.get_roots().items() if root.get("subscribed") and root.get("http")
+    )
+    paths = [args.path] if args.path else list(followed)
+    found = {path: context.client.verify(path) for path in paths}
+    if args.json:
+        context.output.data(found)
+        return
+    columns = ("checked", "wrong", "refetched")
+    rows = [(path, *(str(counts.get(column, 0)) for column in columns)) for path, counts in found.items()]
+    context.output.table(("path", *columns), rows)
+
+
+COMMANDS = (add_roots, add_subscribe, add_list, add_info, add_show, add_url, add_download, add_watch, add_verify)
 """What describes the commands, in the order of the help."""

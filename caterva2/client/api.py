@@ -95,6 +95,17 @@ class Client:
         """Make the subscriber follow a root; returns its answer, "Ok"."""
         return str(self.session.post("api/subscribe", RootName.parse(str(root))).json())
 
+    def verify(self, path: Path_) -> dict[str, int]:
+        """Make the subscriber check its copies of a dataset, directory or root, and fetch again what is damaged.
+
+        Returns:
+            How many chunks were `checked`, `wrong` and `refetched`.
+        """
+        found = self.session.post("api/verify", str(DatasetPath.parse(str(path)))).json()
+        if not isinstance(found, dict) or not all(isinstance(n, int) for n in found.values()):
+            raise BadGatewayError(f"{self.urlbase} answers with something that are no counts")
+        return found
+
     def get_list(self, path: Path_) -> list[str]:
         """Return the paths of all files below a root or directory, relative to it."""
         return rest.get_list(self.session, DatasetPath.parse(str(path)))

@@ -75,7 +75,7 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
                 follower.join(bus)
                 tasks.start(follower.follow(_status(settings, address)), "follow the bus")
             tasks.start(_tidy(mirrors), "tidy the cache")
-            yield {"subscriber": State(settings, catalog, reader, follower, own, events, origin)}
+            yield {"subscriber": State(settings, catalog, reader, follower, own, events, origin, mirrors)}
 
     return Starlette(routes=routes(), lifespan=lifespan, exception_handlers=error_handlers())
 

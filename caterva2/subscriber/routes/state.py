@@ -10,6 +10,7 @@ from caterva2.settings import SubscriberSettings
 from caterva2.subscriber.catalog import Catalog
 from caterva2.subscriber.events import EventLog
 from caterva2.subscriber.follower import Follower
+from caterva2.subscriber.mirrors import MirrorStore
 from caterva2.subscriber.origin import Origin
 from caterva2.subscriber.reader import Reader
 from caterva2.subscriber.userroots import UserRoots
@@ -27,6 +28,7 @@ class State:
         own: its own roots.
         events: what clients that follow along are told.
         origin: the way to the publishers.
+        mirrors: what is on disk of remote datasets.
     """
 
     settings: SubscriberSettings
@@ -36,6 +38,7 @@ class State:
     own: UserRoots
     events: EventLog
     origin: Origin
+    mirrors: MirrorStore
 
 
 def state_of(request: Request) -> State:
