@@ -144,7 +144,13 @@ class Follower:
     async def carry_out(self, effects: Iterable[Effect]) -> None:
         """Do what the catalog wants done."""
         effects = list(effects)
-        saves = [effect for effect in effects if not isinstance(effect, CatchUp | TellChanges | TellRoot)]
+        # The root as it is now: later it may have a head whose datasets are not on disk yet, and after a crash
+        # nobody would ask for them again.
+        saves = [
+            self._catalog.root(effect.root) if isinstance(effect, SaveRoot) else effect
+            for effect in effects
+            if not isinstance(effect, CatchUp | TellChanges | TellRoot)
+        ]
         for effect in effects:
             match effect:
                 case CatchUp():
@@ -156,13 +162,13 @@ class Follower:
             async with self._saving:
                 await asyncio.to_thread(self._save, saves)
 
-    def _save(self, effects: Iterable[Effect]) -> None:
+    def _save(self, effects: Iterable[SaveDatasets | Root | DropMirror]) -> None:
         for effect in effects:
             match effect:
                 case SaveDatasets():
                     self._store.save_datasets(effect)
-                case SaveRoot():
-                    self._store.save_root(self._catalog.root(effect.root))
+                case Root():
+                    self._store.save_root(effect)
                 case DropMirror():
                     self._mirrors.remove(effect.path)
 
