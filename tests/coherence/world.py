@@ -11,6 +11,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from starlette.applications import Starlette
 
 from bus.memory import MemoryBroker, MemoryBus
+from bus.messages import Changes, decode
 from bus.topics import Topics
 from caterva2.address import Address
 from caterva2.publisher.app import create_app as create_publisher
@@ -23,12 +24,33 @@ from tests.support.waiting import wait_until
 SETTLE, HEARTBEAT, MAX_STALENESS = 0.05, 0.5, 0.2
 
 
+class _CountingBroker(MemoryBroker):
+    """A broker that notes what is published about changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changes: list[str] = []
+        self.payloads: list[int] = []
+
+    def inject(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Note and deliver."""
+        message = decode(Topics(), topic, payload) if payload else None
+        if isinstance(message, Changes):
+            self.changes += [change.path for change in message.changes]
+            self.payloads.append(len(payload))
+        super().inject(topic, payload, retain=retain)
+
+
 class World:
     """One root, its publisher, and a subscriber.
 
     Args:
         portal: to the loop in which they run.
         directory: for all files.
+
+    Attributes:
+        changes: the paths of all changes that were published.
+        payloads: the sizes of the messages that told them, in bytes.
     """
 
     def __init__(self, portal: BlockingPortal, directory: Path, **settings: Any) -> None:
@@ -36,7 +58,8 @@ class World:
         self.root = directory / ROOT
         self.root.mkdir(parents=True)
         self.weather = Weather()
-        self.broker = MemoryBroker()
+        self.broker = _CountingBroker()
+        self.changes, self.payloads = self.broker.changes, self.broker.payloads
         self._portal = portal
         self._publisher_settings = {"settle": SETTLE, "heartbeat": HEARTBEAT} | settings
         self.publisher = self.another_publisher(self.root, "pub")
