@@ -162,18 +162,17 @@ class Mirror(StoredFrame):
         fd: int,
         head: SkeletonHead,
         skeleton: Skeleton,
+        layout: FrameLayout,
         *,
         disk: Disk,
         generation: int = 1,
         transient: bool = False,
     ) -> Mirror:
-        """Write an empty mirror to a new file.
+        """Write an empty mirror to a new file; `layout` is the skeleton's.
 
         Raises:
-            FrameError: if the skeleton is not sound.
             OSError: if it cannot be written.
         """
-        layout = skeleton.layout()
         text = head.model_dump_json().encode()
         footer = Footer.plan(skeleton.length, layout.nchunks, _digest(skeleton, text))
         disk.truncate(fd, footer.head)

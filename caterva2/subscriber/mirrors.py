@@ -20,7 +20,7 @@ from pathlib import Path
 from weakref import WeakSet, WeakValueDictionary
 
 from caterva2.errors import Caterva2Error, FrameError, StorageFullError
-from caterva2.frames import Skeleton
+from caterva2.frames import FrameLayout, Skeleton
 from caterva2.paths import DatasetPath
 from caterva2.records import SkeletonHead, digest_of
 from caterva2.subscriber.disk import BLOCK, Disk, disk_use
@@ -65,6 +65,7 @@ class MirrorStore:
         self._generation = 0
         self._full_until = 0.0
         self.full = False
+        self._crowded = False
         self._budget = Budget(cache_size, self._survey, self._reopen, self._discard)
         directory.mkdir(parents=True, exist_ok=True)
 
@@ -143,12 +144,12 @@ class MirrorStore:
             FrameError: if the skeleton is not sound.
             StorageFullError: if the disk is full.
         """
-        _check_skeleton(path, head, skeleton)
+        layout = _checked(path, head, skeleton)
         file = self._file(path)
         try:
             with self._budget.room(len(skeleton.head) + len(skeleton.tail)) as count, storage_errors():
                 fd = self._new_file(file)
-                mirror = self._write(path, fd, head, skeleton)
+                mirror = self._write(path, fd, head, skeleton, layout)
                 count(disk_use(mirror.fd))
                 before = self._name(mirror, file)
         except StorageFullError as error:
@@ -168,9 +169,9 @@ class MirrorStore:
     def _partial(self, file: Path) -> Path:
         return self._directory / _NEW / f"{file.parent.parent.name}-{file.parent.name}{file.stem}"
 
-    def _write(self, path: DatasetPath, fd: int, head: SkeletonHead, skeleton: Skeleton) -> Mirror:
+    def _write(self, path: DatasetPath, fd: int, head: SkeletonHead, skeleton: Skeleton, layout: FrameLayout) -> Mirror:
         try:
-            return Mirror.write(path, fd, head, skeleton, disk=self._disk, generation=self._generation)
+            return Mirror.write(path, fd, head, skeleton, layout, disk=self._disk, generation=self._generation)
         except BaseException:
             os.close(fd)
             self._disk.remove(self._partial(self._file(path)))
@@ -269,8 +270,13 @@ class MirrorStore:
             logger.warning("the cache can be written again")
 
     def _failed(self, error: StorageFullError) -> None:
-        if isinstance(error.__cause__, OSError):
-            self._full_until = time.monotonic() + _FULL_FOR
+        if not isinstance(error.__cause__, OSError):
+            # Only this read is too large for what others leave of the cache.
+            if not self._crowded:
+                logger.warning("%s; what does not fit is passed on without being kept: enlarge cache_size", error)
+            self._crowded = True
+            return
+        self._full_until = time.monotonic() + _FULL_FOR
         if not self.full:
             logger.warning("%s; what is read is passed on without being kept", error)
         self.full = True
@@ -287,8 +293,7 @@ class MirrorStore:
             FrameError: if the skeleton is not sound.
             StorageFullError: if the memory is full.
         """
-        _check_skeleton(path, head, skeleton)
-        return self._keep(path, _in_memory(path, head, skeleton))
+        return self._keep(path, _in_memory(path, head, skeleton, _checked(path, head, skeleton)))
 
     def beside(self, mirror: Mirror) -> Mirror:
         """Make a mirror in memory of the same version, for chunks that cannot be written.
@@ -296,7 +301,7 @@ class MirrorStore:
         Raises:
             StorageFullError: if the memory is full.
         """
-        return mirror if mirror.transient else _in_memory(mirror.path, mirror.head, mirror.skeleton())
+        return mirror if mirror.transient else _in_memory(mirror.path, mirror.head, mirror.skeleton(), mirror.layout)
 
     def _survey(self) -> list[Holding]:
         with self._names:
@@ -327,17 +332,18 @@ class MirrorStore:
             self._disk.remove(file)
 
 
-def _check_skeleton(path: DatasetPath, head: SkeletonHead, skeleton: Skeleton) -> None:
+def _checked(path: DatasetPath, head: SkeletonHead, skeleton: Skeleton) -> FrameLayout:
     layout = skeleton.layout()
     if head.entry.kind == "array" and layout.geometry is None:
         raise FrameError(f"{path} is not an array")
+    return layout
 
 
-def _in_memory(path: DatasetPath, head: SkeletonHead, skeleton: Skeleton) -> Mirror:
+def _in_memory(path: DatasetPath, head: SkeletonHead, skeleton: Skeleton, layout: FrameLayout) -> Mirror:
     with storage_errors():
         fd = os.memfd_create("caterva2-mirror")
         try:
-            return Mirror.write(path, fd, head, skeleton, disk=Disk(), transient=True)
+            return Mirror.write(path, fd, head, skeleton, layout, disk=Disk(), transient=True)
         except BaseException:
             os.close(fd)
             raise

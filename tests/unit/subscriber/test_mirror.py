@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -192,6 +193,7 @@ def test_a_chunk_of_an_unclean_stop_may_say_any_length(tmp_path: Path) -> None:
 
 _PUTTER = """
 import sys
+import time
 from pathlib import Path
 import numpy as np
 from caterva2.subscriber.mirrors import MirrorStore
@@ -359,6 +361,39 @@ def test_removing_leaves_nothing_behind(tmp_path: Path) -> None:
 
     assert ([], None, None) == (files(tmp_path), store.get(PATH), store.load(PATH))
     assert same(VALUES, mirror.handle[...])
+
+
+def test_a_deleted_dataset_is_the_donor_of_one_that_looks_the_same(tmp_path: Path) -> None:
+    """Under another name the chunks of a deleted dataset are at hand, once, and its disk is not kept for ever."""
+    other = DatasetPath(RootName("foo"), "other.b2nd")
+    store = MirrorStore(tmp_path)
+    SOURCE.fill(store.create(PATH, SOURCE.head, SOURCE.skeleton))
+    store.close()
+    store = MirrorStore(tmp_path)
+    store.remove(PATH)
+    donor = store.create(other, SOURCE.head, SOURCE.skeleton).donor
+
+    assert donor is not None
+    assert [digest_of(SOURCE.chunk(n)) for n in range(11)] == [donor.digest(n) for n in range(11)]
+    assert store.create(DatasetPath(RootName("foo"), "third"), SOURCE.head, SOURCE.skeleton).donor is None
+
+
+def test_the_disk_of_deleted_datasets_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deleted datasets that do not return are closed after a minute, and at most 64 wait for that."""
+    store = MirrorStore(tmp_path)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for i in range(80):
+        path = DatasetPath(RootName("foo"), f"{i}")
+        published = array_source(example((20,), seed=i * 1000), chunks=(10,), blocks=(10,))
+        published.put(store.create(path, published.head, published.skeleton), 0)
+        store.remove(path)
+    held = len(list(Path("/proc/self/fd").iterdir())) - before
+    now = time.monotonic()
+    monkeypatch.setattr("time.monotonic", lambda: now + 61)
+    store.tidy()
+
+    assert 0 < held <= 64
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def test_removing_a_root_leaves_the_others(tmp_path: Path) -> None:
