@@ -33,6 +33,7 @@ class Observer:
         reads: how many answers were right.
         stale: how many of them were said to be stale.
         refused: how many reads were refused, and rightly.
+        found: what was wrong.
     """
 
     world: World
@@ -42,7 +43,7 @@ class Observer:
     reads: int = 0
     stale: int = 0
     refused: int = 0
-    steps: list[str] = field(default_factory=list)
+    found: list[CoherenceError] = field(default_factory=list)
     _floors: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
 
     def history(self, path: str) -> History:
@@ -110,9 +111,10 @@ class Observer:
         try:
             return self._judge(path, start, stop, answer, since, until)
         except CoherenceError as error:
-            raise CoherenceError(
-                f"{path}[{start}:{stop}]: {error}\n  {self._told(path, answer, since, until)}"
-            ) from None
+            told = self._told(path, answer, since, until)
+            found = CoherenceError(f"{path}[{start}:{stop}], read {self.reads}: {error}\n  {told}")
+            self.found.append(found)
+            raise found from None
 
     def wait_for_last(self, path: str, timeout: float) -> None:
         """Read until the last version is read; whatever is read before that is judged too."""

@@ -6,8 +6,9 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -18,7 +19,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.coherence.history import CHUNK
+from tests.coherence.history import CHUNK, CoherenceError
 from tests.coherence.observer import Observer
 from tests.coherence.world import SETTLE, running_world
 from tests.integration.chain.daemons import ROOT
@@ -37,13 +38,17 @@ _SETTLED = 10.0
 class Coherence(RuleBasedStateMachine):
     """A publisher, a subscriber, whoever writes and reads, and everything that can go wrong."""
 
+    found: ClassVar[list[CoherenceError]]
+    examples: ClassVar[int]
+
     def __init__(self) -> None:
         super().__init__()
+        type(self).examples += 1
         self.stack = ExitStack()
         directory = Path(tempfile.mkdtemp(prefix="coherence-", dir=_MEMORY if _MEMORY.is_dir() else None))
         self.stack.callback(shutil.rmtree, directory, ignore_errors=True)
         self.world = self.stack.enter_context(running_world(directory / "w"))
-        self.observer = Observer(self.world)
+        self.observer = Observer(self.world, found=self.found)
         self.backed_up = False
 
     @initialize(nchunks=st.integers(1, 6))
@@ -182,6 +187,7 @@ class Coherence(RuleBasedStateMachine):
             self.settle()
 
 
+@pytest.mark.usefixtures("slow_disk")
 def test_every_answer_is_one_version_and_none_is_too_old() -> None:
     """Writes, renames, deletes, restarts, outages, lost messages and reads, in any order."""
     profile = settings(
@@ -193,4 +199,11 @@ def test_every_answer_is_one_version_and_none_is_too_old() -> None:
         phases=[Phase.explicit, Phase.reuse, Phase.generate],
         report_multiple_bugs=False,
     )
-    run_state_machine_as_test(Coherence, settings=profile)
+    Coherence.found, Coherence.examples = [], 0
+    try:
+        run_state_machine_as_test(Coherence, settings=profile)
+    except Exception as error:
+        if Coherence.found:
+            # Hypothesis tries it again, and complains when threads and clocks make that another story.
+            raise AssertionError(f"in example {Coherence.examples} or before: {Coherence.found[0]}") from error
+        raise
