@@ -55,7 +55,7 @@ class Footer:
         states: the offset of the presence map.
         digests: the offset of the chunks' digests.
         head: the offset of the head.
-        digest: of all that never changes: header, index, trailer, first chunk's header, head.
+        digest: of all that never changes: header, index, trailer, head.
     """
 
     frame_length: int
@@ -147,6 +147,7 @@ class Mirror(StoredFrame):
             skeleton, layout = _read_skeleton(fd, footer)
             if layout.nchunks != footer.nchunks or footer.digest != _digest(skeleton, head):
                 raise FrameError("the mirror file is damaged")
+            _check_first(skeleton.first, layout)
             parsed = _parse_head(head)
             if isinstance(path, str):
                 path = DatasetPath.parse(f"{path}/{parsed.entry.path}")
@@ -397,7 +398,23 @@ def _parse_head(text: bytes) -> SkeletonHead:
 
 def _digest(skeleton: Skeleton, head: bytes) -> int:
     """Of all that does not change in a mirror file: what is torn by a power loss, or rots, is found out by it."""
-    return digest_of(b"".join((skeleton.head, skeleton.first, skeleton.tail, head)))
+    return digest_of(b"".join((skeleton.head, skeleton.tail, head)))
+
+
+def _check_first(header: bytes, layout: FrameLayout) -> None:
+    """Look at the first chunk's header, which Blosc2 opens a frame with.
+
+    The digest leaves it out: of a plain file it is made up until the chunk comes.
+    """
+    if not len(layout.order):
+        return
+    n = int(layout.order[0])
+    spec, room = layout.spec(n), int(layout.ends[n] - layout.offsets[n])
+    _, _, flags, typesize, nbytes, blocksize, cbytes = struct.unpack_from("<4B3i", header)
+    good = header[0] == 5 and flags & 5 == 5 and typesize == (spec.typesize if spec.typesize < 256 else 1)
+    good = good and (blocksize == min(spec.blocksize, nbytes) if spec.blocksize else 0 < blocksize <= nbytes)
+    if not good or nbytes != spec.nbytes or not CHUNK_HEADER <= cbytes <= room:
+        raise FrameError("the mirror file is damaged")
 
 
 @contextlib.contextmanager

@@ -350,7 +350,8 @@ def _in_memory(path: DatasetPath, head: SkeletonHead, skeleton: Skeleton, layout
 
 
 def _key(skeleton: Skeleton) -> int:
-    return digest_of(b"".join((skeleton.head, skeleton.first, skeleton.tail)))
+    # Without the first chunk's header: of a plain file it is made up until the chunk comes.
+    return digest_of(skeleton.head + skeleton.tail)
 
 
 def _mark(generation: int, *, clean: bool) -> bytes:

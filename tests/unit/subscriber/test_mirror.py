@@ -15,11 +15,13 @@ import blosc2
 import numpy as np
 import pytest
 
-from caterva2.chunks import UNINIT
+from caterva2.chunks import UNINIT, compress_file_chunk
 from caterva2.errors import BadGatewayError, FrameError, StorageFullError
-from caterva2.frames import Skeleton
+from caterva2.frames import Skeleton, file_skeleton
+from caterva2.metadata import describe
+from caterva2.models import DatasetEntry
 from caterva2.paths import DatasetPath, RootName
-from caterva2.records import digest_of
+from caterva2.records import SkeletonHead, digest_of
 from caterva2.subscriber.mirrors import MirrorStore
 from tests.support.arrays import Array, example, same
 from tests.unit.subscriber.frames import PATH, Source, array_source, mirrored, source
@@ -149,6 +151,29 @@ def test_after_a_clean_stop_the_map_is_believed(tmp_path: Path) -> None:
     assert mirror is not None
     assert (True, [1, 2]) == (mirror.trusted, mirror.missing([0, 1, 2, 5]))
     assert same(VALUES[500:600], mirror.handle[500:600])
+
+
+def test_a_plain_file_survives_a_restart(tmp_path: Path) -> None:
+    """The header of a plain file's first chunk is made up until the chunk comes; then the mirror is still sound."""
+    skeleton = file_skeleton(3000)
+    info = describe("file", skeleton, skeleton.layout(), cbytes=0, mtime=1.0)
+    entry = DatasetEntry(path="a.txt", kind="file", etag="1", nbytes=3000, mtime=1.0)
+    store, path = MirrorStore(tmp_path), DatasetPath(RootName("foo"), "a.txt")
+    chunk = compress_file_chunk(b"abc" * 1000)
+    store.create(path, SkeletonHead(entry=entry, info=info, slotted=True), skeleton).put(0, digest_of(chunk), chunk)
+    store.close()
+    mirror = MirrorStore(tmp_path).load(path)
+
+    assert mirror is not None
+    assert ([], chunk) == (mirror.missing([0]), mirror.chunk(0))
+
+
+@pytest.mark.parametrize("at", [0, 2, 3, 4, 8, 12])
+def test_a_damaged_header_of_the_first_chunk_is_found_out(tmp_path: Path, at: int) -> None:
+    """What Blosc2 opens a frame with is checked, whether the chunk is there or not."""
+    MirrorStore(tmp_path).create(PATH, SOURCE.head, SOURCE.skeleton)
+    with flipped(files(tmp_path)[0], int(SOURCE.layout.offsets[0]) + at):
+        assert MirrorStore(tmp_path).load(PATH) is None
 
 
 def test_after_an_unclean_stop_the_digest_decides(tmp_path: Path) -> None:
