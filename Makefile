@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 # Tests wait more than they compute, so more of them run at once than there are cores.
 PYTEST_ARGS ?=
 WORKERS ?= 3
+MINUTES ?= 10
 
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check format bench soak clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +18,7 @@ help:
 	@echo "make check          ruff, mypy, import-linter"
 	@echo "make format         let ruff put the source in order"
 	@echo "make bench          measure: a table, and a JSON file in tests/benchmarks/results"
+	@echo "make soak           write, read and kill daemons for 10 minutes (MINUTES=n), then more of the state machine"
 	@echo "make clean          remove .venv and what the tools left behind"
 	@echo
 	@echo "PYTHON=python3.12 chooses the Python that .venv is made of; 3.11 or newer."
@@ -39,6 +41,10 @@ format: $(VENV)/.installed-tests
 
 bench: $(VENV)/.installed-tests
 	$(BIN)/python -m tests.benchmarks
+
+soak: $(VENV)/.installed-tests
+	$(BIN)/python -m tests.soak --minutes $(MINUTES)
+	COHERENCE_EXAMPLES=$$(( $(MINUTES) * 10 )) $(BIN)/python -m pytest --timeout=0 tests/coherence/test_state_machine.py
 
 clean:
 	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from caterva2.client import (
         BasicAuth,
+        Change,
         Client,
         Dataset,
         File,
         Root,
+        Watch,
         download,
         fetch,
         get_auth_cookie,
@@ -49,6 +51,7 @@ __all__ = [
     "BadRequestError",
     "BasicAuth",
     "Caterva2Error",
+    "Change",
     "Client",
     "ConflictError",
     "Dataset",
@@ -62,6 +65,7 @@ __all__ = [
     "UnavailableError",
     "UnreachableError",
     "VersionChangedError",
+    "Watch",
     "__version__",
     "download",
     "fetch",

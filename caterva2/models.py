@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 Kind = Literal["array", "frame", "file"]
+Freshness = Literal["live", "revalidated", "stale"]
 
 
 class Model(BaseModel):
@@ -138,6 +139,66 @@ class RootInfo(Model):
     http: str
     subscribed: bool | None = None
     status: Literal["online", "offline"] = "online"
+
+
+class FollowedRoot(RootInfo):
+    """A root in the subscriber's `GET /api/roots`.
+
+    Attributes:
+        freshness: how it is known that reads are current: `live`, changes are told as they happen; `revalidated`, the
+            publisher is asked; `stale`, it gives no answer, and what is here is served. None for one not followed.
+        age: seconds since the datasets were last known to be the current ones; None while live, or if unknown.
+    """
+
+    freshness: Freshness | None = None
+    age: int | None = None
+
+
+class ChangeEvent(Model):
+    """`event: change` of `GET /api/events`: a dataset has another version; reads find it from now on.
+
+    Attributes:
+        etag: the version; None when deleted.
+        nbytes: the size of the file on the publisher's disk; 0 when deleted.
+        mtime: when it changed there, in seconds since 1970; 0 when deleted.
+        time: when the subscriber knew it, in seconds since 1970.
+    """
+
+    root: str
+    type: Literal["created", "modified", "deleted"]
+    path: str
+    kind: Kind
+    etag: str | None = None
+    nbytes: int = 0
+    mtime: float = 0.0
+    time: float
+
+
+class RootEvent(Model):
+    """`event: root` of `GET /api/events`: a publisher came or went."""
+
+    name: str
+    status: Literal["online", "offline"]
+    time: float
+
+
+class ResetEvent(Model):
+    """`event: reset` of `GET /api/events`: what happened since the client's last event is not known; look afresh.
+
+    Attributes:
+        root: the root that was asked for; None for all.
+    """
+
+    root: str | None
+    time: float
+
+
+class VerifyAnswer(Model):
+    """The answer to `POST /api/verify/{path}`: how many chunks of the cache were checked, wrong, and fetched again."""
+
+    checked: int
+    wrong: int
+    refetched: int
 
 
 class BusInfo(Model):

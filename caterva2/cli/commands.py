@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import threading
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +48,10 @@ def add_roots(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 def roots(context: Context, args: argparse.Namespace) -> None:
     """List the roots that the subscriber knows.
 
-    In a pipe: name, address, subscribed (yes or no) and status, separated by tabs; "-" is no address.
+    In a pipe: name, address, subscribed (yes or no), status, freshness and age, separated by tabs; "-" is none.
+    Freshness is how it is known that reads are current: "live", changes are told as they happen; "revalidated", the
+    publisher is asked; "stale", it gives no answer, and what is cached is served. Age is how many seconds ago the
+    files were last known to be the current ones.
     """
     context.output.check()
     found = context.client.get_roots()
@@ -58,10 +64,12 @@ def roots(context: Context, args: argparse.Namespace) -> None:
             str(root.get("http") or "-"),
             "yes" if root.get("subscribed") else "no",
             str(root.get("status", "-")),
+            str(root.get("freshness") or "-"),
+            "-" if root.get("age") is None else str(root["age"]),
         )
         for name, root in found.items()
     ]
-    context.output.table(("root", "address", "subscribed", "status"), rows)
+    context.output.table(("root", "address", "subscribed", "status", "freshness", "age"), rows)
 
 
 def add_subscribe(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -171,5 +179,65 @@ def download(context: Context, args: argparse.Namespace) -> None:
         context.output.lines([str(file)])
 
 
-COMMANDS = (add_roots, add_subscribe, add_list, add_info, add_show, add_url, add_download)
+def add_watch(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli watch`."""
+    parser = _add(subparsers, common, "watch", watch)
+    parser.add_argument("path", metavar="ROOT[/PATH]", help="a root, or a directory or file in one")
+    parser.add_argument(
+        "--timeout", metavar="SECONDS", type=_seconds, help="end when nothing changes for so long (never)"
+    )
+
+
+def watch(context: Context, args: argparse.Namespace) -> None:
+    """Show changes as they happen, one a line, until interrupted.
+
+    A line has the time, what happened (created, modified, deleted), the path and the size in bytes, separated by
+    tabs; with --json it is a JSON document. "reset" is a gap: what happened before it is not known, so look afresh.
+    """
+    with context.client.watch(args.path, args.timeout) as changes:
+        for change in changes:
+            if args.json:
+                context.output.data(asdict(change))
+            else:
+                when = datetime.fromtimestamp(change.time, UTC).isoformat(timespec="milliseconds")
+                path = f"{change.root}/{change.path}" if change.path else change.root
+                cells = (when.replace("+00:00", "Z"), change.type, path, str(change.nbytes))
+                context.output.lines(["\t".join(cells)])
+            context.output.flush()
+
+
+def _seconds(text: str) -> float:
+    """Seconds, as argparse wants them."""
+    seconds = float(text)
+    if not 0 <= seconds <= threading.TIMEOUT_MAX:
+        raise ValueError
+    return seconds
+
+
+def add_verify(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli verify`."""
+    parser = _add(subparsers, common, "verify", verify)
+    parser.add_argument("path", metavar="PATH", nargs="?", help="a root, directory or file; all roots when left out")
+
+
+def verify(context: Context, args: argparse.Namespace) -> None:
+    """Check what the subscriber keeps of remote files, and fetch again what is damaged.
+
+    In a pipe: path, chunks checked, wrong and fetched again, separated by tabs.
+    """
+    context.output.check()
+    followed = (
+        name for name, root in context.client.get_roots().items() if root.get("subscribed") and root.get("http")
+    )
+    paths = [args.path] if args.path else list(followed)
+    found = {path: context.client.verify(path) for path in paths}
+    if args.json:
+        context.output.data(found)
+        return
+    columns = ("checked", "wrong", "refetched")
+    rows = [(path, *(str(counts.get(column, 0)) for column in columns)) for path, counts in found.items()]
+    context.output.table(("path", *columns), rows)
+
+
+COMMANDS = (add_roots, add_subscribe, add_list, add_info, add_show, add_url, add_download, add_watch, add_verify)
 """What describes the commands, in the order of the help."""

@@ -92,6 +92,10 @@ class Output:
         """Write to the stream."""
         self.stream.write(text)
 
+    def flush(self) -> None:
+        """Hand on what was written, to whoever waits for it."""
+        self.stream.flush()
+
     @cached_property
     def _console(self) -> Console:
         from rich.console import Console
@@ -111,7 +115,7 @@ class Output:
                 raise Caterva2Error(_NO_RICH) from error
 
 
-_STYLES = {"online": "green", "offline": "red"}
+_STYLES = {"online": "green", "offline": "red", "live": "green", "stale": "red"}
 
 
 def visible(text: str) -> str:

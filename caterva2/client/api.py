@@ -18,6 +18,7 @@ from caterva2.client.files import Dataset, File
 from caterva2.client.objects import Root
 from caterva2.client.rest import Key, as_numpy, slice_of
 from caterva2.client.session import Session, sub_urlbase_default
+from caterva2.client.watching import Watch
 from caterva2.errors import BadGatewayError
 from caterva2.paths import DatasetPath, RootName
 
@@ -83,15 +84,27 @@ class Client:
         return root[where.name] if where.name else root
 
     def get_roots(self) -> dict[str, dict[str, Any]]:
-        """Return the roots that the subscriber knows: name, http, subscribed, status."""
-        roots = self.session.get("api/roots").json()
-        if not isinstance(roots, dict) or not all(isinstance(root, dict) for root in roots.values()):
-            raise BadGatewayError(f"{self.urlbase} answers with something that are no roots: is it a subscriber?")
-        return roots
+        """Return the roots that the subscriber knows: name, http, subscribed, status, freshness, age."""
+        return rest.get_roots(self.session)
+
+    def watch(self, path: Path_, timeout: float | None = None) -> Watch:
+        """Iterate over the changes of a root, of what is below a directory, or of one file; as `Root.watch`."""
+        return Watch(self.session, DatasetPath.parse(str(path)), timeout=timeout)
 
     def subscribe(self, root: str) -> str:
         """Make the subscriber follow a root; returns its answer, "Ok"."""
         return str(self.session.post("api/subscribe", RootName.parse(str(root))).json())
+
+    def verify(self, path: Path_) -> dict[str, int]:
+        """Make the subscriber check its copies of a dataset, directory or root, and fetch again what is damaged.
+
+        Returns:
+            How many chunks were `checked`, `wrong` and `refetched`.
+        """
+        found = self.session.post("api/verify", str(DatasetPath.parse(str(path)))).json()
+        if not isinstance(found, dict) or not all(isinstance(n, int) for n in found.values()):
+            raise BadGatewayError(f"{self.urlbase} answers with something that are no counts")
+        return found
 
     def get_list(self, path: Path_) -> list[str]:
         """Return the paths of all files below a root or directory, relative to it."""

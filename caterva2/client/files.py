@@ -16,6 +16,7 @@ import blosc2
 import numpy as np
 
 from caterva2.client import rest
+from caterva2.client.answers import Currency
 from caterva2.client.decoding import (
     array_from_cframe,
     bytes_from_schunk,
@@ -26,11 +27,12 @@ from caterva2.client.html import table
 from caterva2.client.rest import Key, as_numpy, slice_of
 from caterva2.client.session import Session
 from caterva2.client.versions import Version
+from caterva2.client.watching import Watch, watched
 from caterva2.errors import (
     SliceError,
     VersionChangedError,
 )
-from caterva2.models import ArrayInfo, FrameInfo, SchunkInfo
+from caterva2.models import ArrayInfo, FrameInfo, Freshness, SchunkInfo
 from caterva2.paths import DatasetPath
 from caterva2.slices import Selection, Slice
 
@@ -44,12 +46,14 @@ class RemoteFile(ABC):
         session: the subscriber.
         path: where the file is.
         version: what the subscriber said of it.
+        currency: how current that was.
     """
 
-    def __init__(self, session: Session, path: DatasetPath, version: Version) -> None:
+    def __init__(self, session: Session, path: DatasetPath, version: Version, currency: Currency | None = None) -> None:
         self._session = session
         self._path = path
         self._version = version
+        self._currency = currency or Currency()
 
     @property
     def name(self) -> str:
@@ -82,6 +86,20 @@ class RemoteFile(ABC):
         return self._version.etag
 
     @property
+    def freshness(self) -> Freshness | None:
+        """How current the last answer was; `refresh()` asks again.
+
+        `live`: the subscriber is told of changes as they happen. `revalidated`: it asked the publisher. `stale`: the
+        publisher gave no answer, and this is what the subscriber had; see `age`. None when the server does not say.
+        """
+        return self._currency.freshness
+
+    @property
+    def age(self) -> int | None:
+        """Seconds since a stale answer was last known to be current; None if it is not stale, or nobody knows."""
+        return self._currency.age
+
+    @property
     def schunk(self) -> SchunkInfo:
         """The compressed storage: sizes, number of chunks, compression parameters."""
         return self._version.schunk
@@ -100,6 +118,18 @@ class RemoteFile(ABC):
     def refresh(self) -> None:
         """Ask the subscriber whether `meta`, shape and dtype are still right; costs one small request."""
         self._reread()
+
+    def watch(self, timeout: float | None = None) -> Watch:
+        """Iterate over the changes of this file, for ever; after each one, reads and `shape` are the new ones.
+
+        Args:
+            timeout: seconds without a change after which the iteration ends; None is never.
+
+        Examples:
+            >>> for change in ds.watch():
+            ...     print(change.type, ds.shape, ds[-1])
+        """
+        return watched(self._session, self._path, timeout, self.refresh)
 
     def get_download_url(self) -> str:
         """Return the URL of the file itself, for a browser or `curl`."""
@@ -144,6 +174,7 @@ class RemoteFile(ABC):
                 raise
             if answer.etag != self.etag:
                 self._reread()
+            self._currency = answer.currency
             opened = self._open(answer.content)
             if self._fits(opened, self._selection(cut), field):
                 return opened
@@ -162,6 +193,7 @@ class RemoteFile(ABC):
     def _reread(self) -> bool:
         """Read `meta` again unless the subscriber says that it is unchanged; return whether it was not."""
         answer = self._session.get("api/info", str(self._path), etag=self.etag)
+        self._currency = answer.currency
         if not answer.modified:
             return False
         old, new = self._version, Version.of(answer, self._path)

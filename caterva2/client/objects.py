@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import PurePath
+from typing import Any
 
 from caterva2.client import rest
 from caterva2.client.auth import Auth
 from caterva2.client.files import Dataset, File
 from caterva2.client.session import Session, sub_urlbase_default
 from caterva2.client.versions import Version
+from caterva2.client.watching import Watch
 from caterva2.errors import FrameError, NotFoundError, PathError
 from caterva2.models import ArrayInfo
 from caterva2.paths import DatasetPath, RootName
@@ -66,6 +68,46 @@ class Root:
         """The same as `file_list`, by its older name."""
         return self.file_list
 
+    @property
+    def status(self) -> str:
+        """Whether the publisher is there, as far as the subscriber knows: `online` or `offline`; asked for anew."""
+        return str(self._described().get("status", "online"))
+
+    @property
+    def freshness(self) -> str | None:
+        """How the subscriber knows that reads are current; asked for anew.
+
+        `live`: it is told of changes as they happen. `revalidated`: it asks the publisher. `stale`: the publisher
+        gives no answer, and what is cached is served. None when the server does not say.
+        """
+        found = self._described().get("freshness")
+        return None if found is None else str(found)
+
+    @property
+    def age(self) -> int | None:
+        """Seconds since the root's files were last known to be the current ones; None while live, or if unknown."""
+        found = self._described().get("age")
+        return found if isinstance(found, int) else None
+
+    def _described(self) -> dict[str, Any]:
+        root = rest.get_roots(self._session).get(self.name)
+        if root is None:
+            raise NotFoundError(f"{self.name} is not known any more")
+        return root
+
+    def watch(self, timeout: float | None = None) -> Watch:
+        """Iterate over the changes of all files, for ever; a read after a change finds it.
+
+        Args:
+            timeout: seconds without a change after which the iteration ends; None is never.
+
+        Examples:
+            >>> with root.watch() as changes:
+            ...     for change in changes:
+            ...         print(change.type, change.path)
+        """
+        return Watch(self._session, DatasetPath(self._name, ""), timeout=timeout)
+
     def __getitem__(self, name: str | PurePath) -> File | Dataset:
         """Return a file of the root.
 
@@ -109,5 +151,7 @@ def open_file(session: Session, path: DatasetPath) -> File | Dataset:
     """
     if not path.name:
         raise PathError(f"{str(path)!r} is a root: name a file below it, such as {path}/name")
-    version = Version.of(session.get("api/info", str(path)), path)
-    return (Dataset if isinstance(version.info, ArrayInfo) else File)(session, path, version)
+    answer = session.get("api/info", str(path))
+    version = Version.of(answer, path)
+    kind = Dataset if isinstance(version.info, ArrayInfo) else File
+    return kind(session, path, version, answer.currency)

@@ -39,6 +39,14 @@ def fetch(session: Session, path: DatasetPath, cut: Slice, field: str | None = N
         raise SliceError(error.detail) from error
 
 
+def get_roots(session: Session) -> dict[str, dict[str, Any]]:
+    """Return the roots that the subscriber knows, by name."""
+    roots = session.get("api/roots").json()
+    if not isinstance(roots, dict) or not all(isinstance(root, dict) for root in roots.values()):
+        raise BadGatewayError(f"{session.urlbase} answers with something that are no roots: is it a subscriber?")
+    return roots
+
+
 def get_list(session: Session, path: DatasetPath) -> list[str]:
     """Return the paths of all files below a root or directory, relative to it."""
     names = session.get("api/list", str(path)).json()

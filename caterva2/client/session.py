@@ -5,10 +5,11 @@ This is the only module of the client that knows the HTTP library.
 
 from __future__ import annotations
 
+import socket
 import ssl
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import Self
@@ -17,7 +18,7 @@ from urllib.parse import quote
 import httpx
 
 from caterva2.address import base_url
-from caterva2.client.answers import Answer, error_of, etag_of, one_line
+from caterva2.client.answers import Answer, Currency, ServerEvent, error_of, etag_of, one_line, read_events
 from caterva2.client.auth import Auth, BasicAuth
 from caterva2.errors import (
     AddressError,
@@ -52,10 +53,12 @@ class Session:
         self.urlbase = base_url(urlbase or sub_urlbase_default)
         self.auth_cookie = _checked_cookie(auth_cookie)
         self.timeout = timeout
+        self._tls = _tls(self.urlbase)
+        self._live: weakref.WeakSet[LiveAnswer] = weakref.WeakSet()
         self._http = httpx.Client(
             timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT)),
             limits=httpx.Limits(max_connections=16, max_keepalive_connections=8, keepalive_expiry=30),
-            verify=_tls(self.urlbase),
+            verify=self._tls,
             cookies=_no_cookies(),
         )
         # Objects such as Root have no end that their user would declare; sockets are closed with the last of them.
@@ -64,6 +67,13 @@ class Session:
     def close(self) -> None:
         """Close the connections; the session cannot be used afterwards."""
         self._close()
+        for answer in list(self._live):
+            answer.abort()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._http.is_closed
 
     def __enter__(self) -> Self:
         return self
@@ -101,7 +111,9 @@ class Session:
         headers = {"if-none-match": f'"{etag}"'} if etag else {}
         with self._answer("GET", self.url(route, path), params=params, headers=headers) as response:
             content = response.read()
-            return Answer(content, etag_of(response.headers.get("etag", "")), modified=response.status_code != 304)
+            found = response.headers
+            currency = Currency.of(found.get("cache-status", ""), found.get("age", ""))
+            return Answer(content, etag_of(found.get("etag", "")), response.status_code != 304, currency)
 
     def post(self, route: str, path: str = "") -> Answer:
         """Post to a route without a body."""
@@ -114,6 +126,29 @@ class Session:
         with self._answer("GET", self.url(route, path)) as response:
             length = response.headers.get("content-length", "")
             yield (int(length) if length.isdecimal() else None), response.iter_raw(1 << 20)
+
+    @contextmanager
+    def listen(
+        self, route: str, params: Mapping[str, str], last_id: str | None, silence: float
+    ) -> Iterator[LiveAnswer]:
+        """Yield an answer that goes on until one side ends it; it has a connection of its own.
+
+        Args:
+            route: such as `api/events`.
+            params: the query.
+            last_id: of the last event at hand; None at the first time.
+            silence: seconds after which a connection on which nothing comes counts as dead.
+        """
+        timeout = httpx.Timeout(silence, connect=min(silence, _CONNECT_TIMEOUT))
+        headers = {"accept": "text/event-stream"} | ({"last-event-id": last_id} if last_id else {})
+        # The pool of the other requests has a limit, which what lasts for ever would use up.
+        with (
+            httpx.Client(timeout=timeout, verify=self._tls, cookies=_no_cookies()) as http,
+            self._answer("GET", self.url(route), params=params, headers=headers, http=http) as response,
+        ):
+            answer = LiveAnswer(response)
+            self._live.add(answer)
+            yield answer
 
     def login(self, auth: Auth) -> str:
         """Log in; further requests of this session carry the cookie, which is returned.
@@ -147,13 +182,14 @@ class Session:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         data: Mapping[str, str] | None = None,
+        http: httpx.Client | None = None,
     ) -> Iterator[httpx.Response]:
         """Send a request; yield the answer before its body is read, or raise the error that it means."""
         own = {"cookie": self.auth_cookie} if self.auth_cookie else {}
         all_headers = {**_VERBATIM, **own, **(headers or {})}
         with (
             self._translated(url),
-            self._http.stream(method, url, params=params, headers=all_headers, data=data) as response,
+            (http or self._http).stream(method, url, params=params, headers=all_headers, data=data) as response,
         ):
             _raise_for_status(response)
             yield response
@@ -180,6 +216,31 @@ class Session:
             if not self._http.is_closed:
                 raise
             raise UnavailableError(f"the session with {self.urlbase} is closed: open another") from error
+
+
+class LiveAnswer:
+    """An answer that goes on and on.
+
+    Args:
+        response: whose status was looked at.
+    """
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+
+    def events(self) -> Iterator[ServerEvent]:
+        """Read server-sent events as they come; ends when the server ends them, or after `abort`."""
+        return read_events(self._response.iter_raw())
+
+    def abort(self) -> None:
+        """End it, whatever thread waits for it."""
+        stream = self._response.extensions.get("network_stream")
+        found = stream.get_extra_info("socket") if stream is not None else None
+        if isinstance(found, socket.socket):
+            # Closing would leave a thread that waits for data where it is. The class's own method, since that of TLS
+            # takes away what that thread works with.
+            with suppress(OSError):
+                socket.socket.shutdown(found, socket.SHUT_RDWR)
 
 
 def _raise_for_status(response: httpx.Response) -> None:

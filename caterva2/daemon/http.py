@@ -118,11 +118,19 @@ def etag_matches(header: str | None, etag: str, *, weak: bool = True) -> bool:
     return any(tag == etag and (weak or not mark) for mark, tag in _ETAG.findall(header))
 
 
-def not_modified(request: Request, etag: str) -> Response | None:
-    """Answer 304 if the client has this version already; else None."""
+def not_modified(request: Request, etag: str, headers: Mapping[str, str] | None = None) -> Response | None:
+    """Answer 304 if the client has this version already; else None.
+
+    Args:
+        request: whose `If-None-Match` counts.
+        etag: the present version, without quotes.
+        headers: more headers for that answer.
+    """
     # A client may send the header on several lines; they mean one list.
     header = ",".join(request.headers.getlist("if-none-match")) or None
-    return Response(status_code=304, headers={"ETag": quoted(etag)}) if etag_matches(header, etag) else None
+    if not etag_matches(header, etag):
+        return None
+    return Response(status_code=304, headers={**(headers or {}), "ETag": quoted(etag)})
 
 
 async def _on_caterva2_error(_request: Request, error: Exception) -> Response:

@@ -97,7 +97,8 @@ def file_response(
     Raises:
         RangeError: if no range lies within the file.
     """
-    if (response := not_modified(request, etag)) is not None:
+    kept = {name: headers[name] for name in ("Age", "Cache-Control", "Cache-Status") if name in headers}
+    if (response := not_modified(request, etag, kept)) is not None:
         return response
     headers = {**headers, "ETag": quoted(etag), "Accept-Ranges": "bytes"}
     condition = request.headers.get("if-range")

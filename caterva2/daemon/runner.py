@@ -30,7 +30,8 @@ from caterva2.daemon.logs import configure_logging
 from caterva2.errors import Caterva2Error, SettingsError
 
 logger = logging.getLogger(__name__)
-# Seconds for requests under way; streams that never end (events, MQTT over WebSocket) are cut after it.
+# Seconds for requests under way. Streams that never end are ended by what an app put into `app.state.on_stop`, which is
+# called at once; others (MQTT over WebSocket) are cut after it.
 _GRACE = 3
 # Seconds that cut requests have to clean up before the lifespan ends.
 _CLEAN_UP = 2.0
@@ -151,11 +152,13 @@ class AppServer:
         self._server: _Server | None = None
         self._task: asyncio.Task[None] | None = None
         self._stops = 0
+        self._on_stop: list[Callable[[], None]] = []
 
     async def run(self) -> None:
         """Start the app, serve it until `stop`, and end it."""
         self._task = asyncio.current_task()
         self._app.state.on_crash = self._crashed
+        self._app.state.on_stop = self._on_stop
         async with self._app.router.lifespan_context(self._app) as state:
             app = _WithState(self._app, state or {})
             server = self._server = _Server(_config(app, access_log=self._access_log), self.started.set)
@@ -166,6 +169,8 @@ class AppServer:
     def stop(self) -> None:
         """Ask for a clean end; asked again, end at once."""
         self._stops += 1
+        while self._on_stop:
+            self._on_stop.pop()()
         if self._server is None or not self._server.started:
             self._cancel()
             return

@@ -2,8 +2,11 @@
 
 `diff` says what happened between two looks at a root; `Journal` numbers it and keeps it in an SQLite file, so
 that a restarted publisher knows what changed while it was down, and a subscriber that missed messages can ask
-for what came after the last number that it knows. Numbers (`seq`) belong to an `epoch`; a new journal is a new
-epoch. A change is in the journal before anyone is told of it.
+for what came after the last number that it knows. A change is in the journal before anyone is told of it.
+
+Numbers (`seq`) belong to an `epoch`, and each opening of the journal begins one. The journal knows where its
+earlier epochs ended, so who stands in one of them can catch up. Who knows more of one than the journal does must
+list afresh: the journal was restored from a backup, and the same numbers stand for other changes since.
 """
 
 from __future__ import annotations
@@ -44,6 +47,8 @@ _SCHEMA: Final = """
         etag TEXT, nbytes INTEGER NOT NULL, mtime REAL NOT NULL, time REAL NOT NULL
     );
 """
+_ANCESTORS: Final = "CREATE TABLE IF NOT EXISTS ancestors (epoch TEXT PRIMARY KEY, last INTEGER NOT NULL)"
+_MAX_ANCESTORS: Final = 1000
 _INSERT_CHANGE: Final = "INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _UPSERT: Final = "INSERT OR REPLACE INTO datasets VALUES (?, ?, ?, ?, ?)"
 _SELECT: Final = "SELECT path, kind, etag, nbytes, mtime FROM datasets"
@@ -110,8 +115,7 @@ class Journal:
         self._writer = _open_or_replace(file)
         self._lookup_lock = threading.Lock()
         self._lookup = _connect(file)
-        epoch, seq = self._writer.execute("SELECT epoch, seq FROM meta").fetchone()
-        self.head = CatalogHead(epoch=epoch, seq=seq)
+        self.head = self._begin_epoch()
 
     def __enter__(self) -> Self:
         return self
@@ -125,9 +129,19 @@ class Journal:
             self._lookup.close()
             self._writer.close()
 
+    def _begin_epoch(self) -> CatalogHead:
+        with self._writing() as db:
+            before, epoch = _head(db), secrets.token_hex(8)
+            db.execute(_ANCESTORS)
+            db.execute("INSERT INTO ancestors VALUES (?, ?)", (before.epoch, before.seq))
+            kept = "SELECT rowid FROM ancestors ORDER BY rowid DESC LIMIT ?"
+            db.execute(f"DELETE FROM ancestors WHERE rowid NOT IN ({kept})", (_MAX_ANCESTORS,))  # noqa: S608
+            db.execute("UPDATE meta SET epoch = ?", (epoch,))
+        return CatalogHead(epoch=epoch, seq=before.seq)
+
     @property
     def seeded(self) -> bool:
-        """Whether this epoch knows the root's datasets yet."""
+        """Whether the journal knows the root's datasets yet."""
         with self._lock:
             return bool(self._writer.execute("SELECT seeded FROM meta").fetchone()[0])
 
@@ -198,7 +212,7 @@ class Journal:
             )
 
     def since(self, epoch: str, seq: int) -> ChangesAnswer:
-        """Return what happened after number `seq` of `epoch`.
+        """Return what happened after number `seq` of `epoch`, which may be an earlier epoch of this journal.
 
         Raises:
             GoneError: if the journal does not reach back to it, or the answer would be too long.
@@ -206,7 +220,7 @@ class Journal:
         with closing(_connect(self._file)) as db, _reading(db):
             head = _head(db)
             oldest = db.execute("SELECT min(seq) FROM changes").fetchone()[0] or head.seq + 1
-            if epoch != head.epoch or not oldest - 1 <= seq <= head.seq or head.seq - seq > MAX_ANSWER:
+            if not oldest - 1 <= seq <= _last(db, epoch) or head.seq - seq > MAX_ANSWER:
                 raise GoneError("the journal does not reach back to this change: list the root afresh")
             columns = "seq, type, path, kind, etag, nbytes, mtime"
             rows = db.execute(f"SELECT {columns} FROM changes WHERE seq > ? ORDER BY seq", (seq,))  # noqa: S608
@@ -300,6 +314,15 @@ def _move_aside(file: Path) -> Path:
 def _head(db: sqlite3.Connection) -> CatalogHead:
     epoch, seq = db.execute("SELECT epoch, seq FROM meta").fetchone()
     return CatalogHead(epoch=epoch, seq=seq)
+
+
+def _last(db: sqlite3.Connection, epoch: str) -> int:
+    """The number of the last change that an epoch shares with this journal; below all numbers for a foreign one."""
+    head = _head(db)
+    if epoch == head.epoch:
+        return head.seq
+    row = db.execute("SELECT last FROM ancestors WHERE epoch = ?", (epoch,)).fetchone()
+    return int(row[0]) if row else -1
 
 
 def _row(path: str, version: Version) -> tuple[str, str, str, int, float]:

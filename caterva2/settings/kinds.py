@@ -13,6 +13,9 @@ from caterva2.address import Address, base_url
 from caterva2.paths import RootName
 
 ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
+_SIZE = re.compile(r"(?P<number>\d{1,15}(\.\d{1,3})?) ?(?P<unit>[KMGTkmgt]?)(i?[bB])?")
+# Bytes; what a download reads ahead must fit.
+_LEAST_CACHE = 16 << 20
 _BUS_PREFIX = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
 
 
@@ -83,6 +86,19 @@ def _directory(value: object) -> object:
     return value
 
 
+def _size(value: object) -> int | None:
+    """Bytes from a number, or from a text such as 50G; "" is no limit."""
+    if value is None or value == "":
+        return None
+    match = _SIZE.fullmatch(str(value).strip()) if isinstance(value, str | int) else None
+    if match is None or isinstance(value, bool):
+        raise ValueError(f'{value!r} is not a size: write "500M", "50G" or "2T"')
+    size = int(float(match["number"]) * 1024 ** " KMGT".index(match["unit"].upper() or " "))
+    if size < _LEAST_CACHE:
+        raise ValueError(f'{value!r} is too little: at least "16M" is needed')
+    return size
+
+
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -94,6 +110,7 @@ BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
 Directory = Annotated[Path, BeforeValidator(_directory)]
 ServiceId = Annotated[str, AfterValidator(_service_id)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
+CacheSize = Annotated[int | None, BeforeValidator(_size)]
 SubscriberUrl = Annotated[str, AfterValidator(base_url)]
 BusUrl = Annotated[str, AfterValidator(_bus_url)]
 BusPrefix = Annotated[str, AfterValidator(_bus_prefix)]

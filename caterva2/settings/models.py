@@ -14,6 +14,7 @@ from caterva2.settings.kinds import (
     BrokerUrl,
     BusPrefix,
     BusUrl,
+    CacheSize,
     Directory,
     ListenAddress,
     LogLevel,
@@ -127,6 +128,8 @@ class SubscriberSettings(ServiceSettings):
     """The least severe messages to log: debug, info, warning or error; info tells who comes and goes."""
     max_staleness: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 1.0
     """Seconds that a copy is served unchecked while the bus is away; 1 spares most reads a question."""
+    cache_size: CacheSize = None
+    """The disk that copies of remote datasets may take, such as "50G"; "" is as much as there is."""
     secret: str = Field(default="", repr=False)
     """What logins are signed with; "" is no logins. Better put into CATERVA2_SECRET than into a file."""
     bus: BusSettings = BusSettings()

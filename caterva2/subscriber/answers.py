@@ -29,7 +29,7 @@ from caterva2.frames import Geometry, frame_parts, schunk_template
 from caterva2.paths import DatasetPath
 from caterva2.points import Gather, Points
 from caterva2.slices import Selection, Slice
-from caterva2.subscriber.mirror import StoredFrame
+from caterva2.subscriber.stored import StoredFrame
 
 # Up to this many bytes, compressing costs more than it saves on any network.
 _PLAIN = 128 << 10

@@ -7,13 +7,14 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 import blosc2
 from starlette.applications import Starlette
 
 from bus.client import BusClient
+from bus.interface import Bus
 from bus.messages import ServiceStatus
 from bus.topics import Topics
 from caterva2.address import Address
@@ -24,8 +25,9 @@ from caterva2.daemon.statedir import StateDir
 from caterva2.daemon.supervisor import Supervisor
 from caterva2.settings import SubscriberSettings
 from caterva2.subscriber.catalog import Catalog
+from caterva2.subscriber.events import EventLog
 from caterva2.subscriber.follower import Follower
-from caterva2.subscriber.mirror import MirrorStore
+from caterva2.subscriber.mirrors import MirrorStore
 from caterva2.subscriber.origin import Origin
 from caterva2.subscriber.reader import Reader
 from caterva2.subscriber.routes import routes
@@ -33,13 +35,19 @@ from caterva2.subscriber.routes.state import State
 from caterva2.subscriber.store import CatalogStore
 from caterva2.subscriber.userroots import UserRoots
 
+JoinBus = Callable[[SubscriberSettings, Topics], AbstractAsyncContextManager[Bus]]
 
-def create_app(settings: SubscriberSettings, address: Address) -> Starlette:
+
+_TIDY = 20.0  # seconds
+
+
+def create_app(settings: SubscriberSettings, address: Address, *, join_bus: JoinBus | None = None) -> Starlette:
     """Make the subscriber's app.
 
     Args:
         settings: its settings.
         address: where it listens for HTTP, with the real port.
+        join_bus: makes its end of the bus.
     """
 
     @asynccontextmanager
@@ -49,26 +57,39 @@ def create_app(settings: SubscriberSettings, address: Address) -> Starlette:
         async with AsyncExitStack() as stack:
             directory = stack.enter_context(StateDir(settings.statedir)).path
             store = stack.enter_context(CatalogStore(directory / "catalog.sqlite"))
-            mirrors = MirrorStore(directory / "cache")
+            mirrors = MirrorStore(directory / "cache", cache_size=settings.cache_size)
             stack.callback(mirrors.close)
             catalog = Catalog()
             for root, datasets in await asyncio.to_thread(lambda: list(store.load())):
                 catalog.restore(root, datasets)
+            stack.callback(_remember, catalog, store)
             origin = await stack.enter_async_context(Origin.open())
             tasks = await stack.enter_async_context(Supervisor.of(app))
             topics = Topics(settings.bus.prefix)
-            follower = Follower(catalog, store, mirrors, origin, tasks, topics)
+            events = EventLog()
+            # Streams would hold up the end of the server otherwise.
+            getattr(app.state, "on_stop", []).append(events.close)
+            follower = Follower(catalog, store, mirrors, origin, tasks, topics, events)
             own = UserRoots(directory)
             reader = Reader(catalog, mirrors, origin, own, follower.carry_out, tasks, settings.max_staleness)
-            if settings.broker or settings.bus.url:
+            if join_bus or settings.broker or settings.bus.url:
                 status = _status(settings, address)
-                bus = await stack.enter_async_context(_bus_client(settings, topics, status))
+                joined = join_bus(settings, topics) if join_bus else _bus_client(settings, topics, status)
+                bus = await stack.enter_async_context(joined)
                 follower.join(bus, status)
                 stack.push_async_callback(follower.leave)
                 tasks.start(follower.follow(), "follow the bus")
-            yield {"subscriber": State(settings, catalog, reader, follower, own)}
+            tasks.start(_tidy(mirrors), "tidy the cache")
+            yield {"subscriber": State(settings, catalog, reader, follower, own, events, origin, mirrors)}
 
     return Starlette(routes=routes(), lifespan=lifespan, exception_handlers=error_handlers())
+
+
+def _remember(catalog: Catalog, store: CatalogStore) -> None:
+    """Save until when what is known was current, so that a later run can say how old it is."""
+    catalog.disconnected(time.monotonic())
+    for root in catalog.roots():
+        store.save_root(root)
 
 
 def _bus_client(settings: SubscriberSettings, topics: Topics, status: ServiceStatus) -> BusClient:
@@ -81,6 +102,12 @@ def _bus_client(settings: SubscriberSettings, topics: Topics, status: ServiceSta
         username=settings.bus.username or None,
         password=settings.bus.password or None,
     )
+
+
+async def _tidy(mirrors: MirrorStore) -> None:
+    while True:
+        await asyncio.sleep(_TIDY)
+        await asyncio.to_thread(mirrors.tidy)
 
 
 def _status(settings: SubscriberSettings, address: Address) -> ServiceStatus:

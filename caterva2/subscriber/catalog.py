@@ -17,8 +17,10 @@ The rules, which `apply` follows; a message goes in, a list of effects comes out
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from bus.messages import Changes, RootAnnouncement
 from caterva2.errors import NotFoundError
@@ -41,6 +43,8 @@ class Root:
         birth: of the publisher's connection to the bus.
         heartbeat: seconds between two announcements.
         heard: when the last announcement or change came, on the caller's monotonic clock; None if never.
+        told: when the last announcement came, also of its end; None if never.
+        current: when the known datasets were last known to be those of the publisher; None if that is not known.
         announced: the head of the journal as announced, (epoch, seq).
         head: the head that the known datasets belong to; None before the first listing.
         checked: whether, on this connection to the bus, nothing was missed since `head`.
@@ -55,6 +59,8 @@ class Root:
     birth: int = 0
     heartbeat: float = 30.0
     heard: float | None = None
+    told: float | None = None
+    current: float | None = None
     announced: tuple[str, int] | None = None
     head: tuple[str, int] | None = None
     checked: bool = False
@@ -71,10 +77,33 @@ class Root:
         """The same root, now that something may have been missed."""
         return replace(self, checked=False, misses=self.misses + 1)
 
+    def silent(self, now: float) -> bool:
+        """Whether nothing was heard of the publisher for longer than its heartbeats allow."""
+        return self.heard is None or now - self.heard > _HEARTBEATS * self.heartbeat
+
+    def there(self, now: float, asked: tuple[float, bool] | None, *, bus: bool) -> bool:
+        """Whether the publisher is there, as far as is known: the latest word counts.
+
+        Args:
+            now: on the monotonic clock.
+            asked: when it was last asked over HTTP, and whether it answered.
+            bus: whether the bus is there; without it, silence means nothing.
+        """
+        told = -math.inf if self.told is None else self.told
+        heard = told if self.heard is None or not self.online else max(told, self.heard)
+        if asked is not None and asked[0] > heard:
+            return asked[1]
+        return self.online and not (bus and self.silent(now))
+
     def live(self, now: float) -> bool:
         """Whether what is known is current without asking the publisher."""
-        heard_of = self.heard is not None and now - self.heard <= _HEARTBEATS * self.heartbeat
-        return self.online and self.in_step and heard_of
+        return self.online and self.in_step and not self.silent(now)
+
+    def current_at(self, when: float | None) -> Root:
+        """The same root, now that the known datasets are known to have been current at a time."""
+        if when is None or (self.current is not None and self.current >= when):
+            return self
+        return replace(self, current=when)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +136,45 @@ class DropMirror:
     path: DatasetPath
 
 
-Effect = CatchUp | SaveRoot | SaveDatasets | DropMirror
+@dataclass(frozen=True, slots=True)
+class DatasetChange:
+    """A dataset that has another version than before, as far as this subscriber knew it.
+
+    Attributes:
+        type: what happened to it.
+        entry: the version after it; the last one known when it was deleted.
+    """
+
+    type: Literal["created", "modified", "deleted"]
+    entry: DatasetEntry
+
+    @classmethod
+    def between(cls, before: DatasetEntry | None, after: DatasetEntry | None) -> DatasetChange | None:
+        """What makes one version of the other; None if they are the same."""
+        if after is None:
+            return None if before is None else cls("deleted", before)
+        if before is None:
+            return cls("created", after)
+        return None if before.etag == after.etag else cls("modified", after)
+
+
+@dataclass(frozen=True, slots=True)
+class TellChanges:
+    """Effect: tell clients that follow along what changed; from now on reads find it so."""
+
+    root: RootName
+    changes: tuple[DatasetChange, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TellRoot:
+    """Effect: tell clients that follow along that a root came or went."""
+
+    root: RootName
+    online: bool
+
+
+Effect = CatchUp | SaveRoot | SaveDatasets | DropMirror | TellChanges | TellRoot
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +185,13 @@ class Listing:
         entries: all datasets by path.
         present: those that are new or have another version.
         deleted: the paths of those that are no more.
+        changes: how clients see the difference.
     """
 
     entries: dict[str, DatasetEntry]
     present: tuple[DatasetEntry, ...]
     deleted: tuple[str, ...]
+    changes: tuple[DatasetChange, ...]
 
 
 @dataclass(slots=True)
@@ -199,8 +268,11 @@ class Catalog:
         """The bus is there (again): what was published before is not known."""
         return [CatchUp(root.name) for root in self._unchecked() if root.subscribed]
 
-    def disconnected(self) -> None:
+    def disconnected(self, now: float | None = None) -> None:
         """The bus is gone: from here on messages are missed."""
+        for name, root in self._roots.items():
+            if now is not None and root.live(now):
+                self._roots[name] = root.current_at(now)
         list(self._unchecked())
 
     def _unchecked(self) -> Iterator[Root]:
@@ -220,48 +292,66 @@ class Catalog:
             self._datasets[path.root][path.name] = entry.model_copy(update={"etag": ""})
 
     def observe(self, path: DatasetPath, entry: DatasetEntry | None) -> list[Effect]:
-        """Take in what the publisher itself just said of a dataset; None means that it does not exist."""
+        """Take in what the publisher itself just said of a dataset; None means that it does not exist.
+
+        One that its journal has not told of is not taken in: should it go before the journal has seen it, nobody would
+        ever tell of its end.
+        """
         before = self.lookup(path)
-        if before == entry:
+        if before is None or before == entry:
             return []
         datasets = self._datasets.setdefault(path.root, {})
+        told = _told(path.root, [DatasetChange.between(before, entry)])
         if entry is None:
             self._unconfirmed.discard(path)
             del datasets[path.name]
-            return [SaveDatasets(path.root, (), (path.name,)), DropMirror(path)]
+            return [*told, SaveDatasets(path.root, (), (path.name,)), DropMirror(path)]
         self._unconfirmed.add(path)
         datasets[path.name] = entry
-        return [SaveDatasets(path.root, (entry,), ())]
+        return [*told, SaveDatasets(path.root, (entry,), ())]
 
-    def caught_up(self, asked: Root, head: CatalogHead, changes: Iterable[ChangeEntry]) -> list[Effect]:
-        """Take in the publisher's answer to what was missed; `asked` is the root as it was at the question."""
+    def caught_up(
+        self, asked: Root, head: CatalogHead, changes: Iterable[ChangeEntry], when: float | None = None
+    ) -> list[Effect]:
+        """Take in the publisher's answer to what was missed.
+
+        Args:
+            asked: the root as it was at the question.
+            head: of the publisher's journal.
+            changes: what was missed.
+            when: the question was asked.
+        """
         effects = self._store(asked.name, changes)
-        return [*effects, *self._at_head(asked, head)]
+        return [*effects, *self._at_head(asked, head, when)]
 
     def compare(self, name: RootName, entries: Iterable[DatasetEntry]) -> Listing:
         """Find what a whole catalog of the publisher would change; this takes long, and may be done in a thread."""
         before, after = dict(self._datasets.get(name, {})), {entry.path: entry for entry in entries}
         deleted = tuple(path for path in before if path not in after)
         present = tuple(entry for path, entry in after.items() if before.get(path) != entry)
-        return Listing(after, present, deleted)
+        changes = [DatasetChange.between(before.get(entry.path), entry) for entry in present]
+        changes += [DatasetChange.between(before[path], None) for path in deleted]
+        return Listing(after, present, deleted, tuple(change for change in changes if change is not None))
 
-    def listed(self, asked: Root, head: CatalogHead, listing: Listing) -> list[Effect]:
-        """Take in the publisher's whole catalog; `asked` is the root as it was at the question."""
+    def listed(self, asked: Root, head: CatalogHead, listing: Listing, when: float | None = None) -> list[Effect]:
+        """Take in the publisher's whole catalog; as `caught_up`."""
         name, present, deleted = asked.name, listing.present, listing.deleted
         self._datasets[name] = listing.entries
         self._unconfirmed = {path for path in self._unconfirmed if path.root != name}
-        effects: list[Effect] = [SaveDatasets(name, present, deleted)] if present or deleted else []
+        # What is listed for the first time has not changed.
+        effects: list[Effect] = [] if asked.head is None else _told(name, listing.changes)
+        effects += [SaveDatasets(name, present, deleted)] if present or deleted else []
         effects += [DropMirror(DatasetPath(name, path)) for path in deleted]
-        return [*effects, *self._at_head(asked, head)]
+        return [*effects, *self._at_head(asked, head, when)]
 
-    def _at_head(self, asked: Root, head: CatalogHead) -> list[Effect]:
+    def _at_head(self, asked: Root, head: CatalogHead, when: float | None) -> list[Effect]:
         name, here = asked.name, (head.epoch, head.seq)
         root = self._roots[name]
         # The announcement of this head may be on its way still; the publisher's own word is as good.
         behind = root.announced is None or root.announced[0] != head.epoch or root.announced[1] < head.seq
         announced = here if behind else root.announced
         root = replace(root, head=here, announced=announced, checked=root.misses == asked.misses)
-        self._roots[name] = root
+        self._roots[name] = root = root.current_at(when)
         return [SaveRoot(name)] if root.in_step else [SaveRoot(name), CatchUp(name)]
 
     def _announcement(self, message: RootAnnouncement, now: float) -> list[Effect]:
@@ -282,11 +372,15 @@ class Catalog:
             birth=message.birth,
             heartbeat=message.heartbeat,
             heard=now if online else before.heard,
+            told=now,
             announced=head if online else before.announced,
         )
-        self._roots[name] = root
+        # What was believed until its last will came was right until then.
+        current = root.live(now) if online else before.live(now)
+        self._roots[name] = root = root.current_at(now if current else None)
         moved = (root.http, root.instance, root.online) != (before.http, before.instance, before.online)
         effects: list[Effect] = [SaveRoot(name)] if moved or name not in self._datasets else []
+        effects += [TellRoot(name, online)] if online != before.online or name not in self._datasets else []
         self._datasets.setdefault(name, {})
         return effects + ([CatchUp(name)] if online and root.subscribed and not root.in_step else [])
 
@@ -308,7 +402,8 @@ class Catalog:
             return [CatchUp(root.name)]
         head = expected[-1]
         ahead = root.announced is not None and root.announced[0] == epoch and root.announced > head
-        self._roots[root.name] = replace(root, head=head, announced=root.announced if ahead else head, heard=now)
+        root = replace(root, head=head, announced=root.announced if ahead else head, heard=now)
+        self._roots[root.name] = root.current_at(now if root.in_step else None)
         entries = (ChangeEntry(**change.model_dump(include=set(ChangeEntry.model_fields))) for change in fresh)
         return [*self._store(root.name, entries), SaveRoot(root.name)]
 
@@ -318,6 +413,7 @@ class Catalog:
         for change in changes:
             touched[change.path] = _entry_of(change)
         self._unconfirmed.difference_update(DatasetPath(name, path) for path in touched)
+        told = _told(name, [DatasetChange.between(datasets.get(path), entry) for path, entry in touched.items()])
         for path, entry in touched.items():
             if entry is None:
                 datasets.pop(path, None)
@@ -325,12 +421,17 @@ class Catalog:
                 datasets[path] = entry
         deleted = tuple(path for path, entry in touched.items() if entry is None)
         present = tuple(entry for entry in touched.values() if entry is not None)
-        effects: list[Effect] = [SaveDatasets(name, present, deleted)] if touched else []
+        effects: list[Effect] = [*told, SaveDatasets(name, present, deleted)] if touched else []
         return effects + [DropMirror(DatasetPath(name, path)) for path in deleted]
 
 
 def _continues(before: tuple[str, int], head: tuple[str, int]) -> bool:
     return before[0] == head[0] and before[1] <= head[1]
+
+
+def _told(name: RootName, changes: Iterable[DatasetChange | None]) -> list[Effect]:
+    found = tuple(change for change in changes if change is not None)
+    return [TellChanges(name, found)] if found else []
 
 
 def _entry_of(change: ChangeEntry) -> DatasetEntry | None:

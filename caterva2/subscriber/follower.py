@@ -31,8 +31,19 @@ from caterva2.daemon.supervisor import Supervisor
 from caterva2.errors import Caterva2Error, GoneError, UnavailableError
 from caterva2.models import CatalogHead, DatasetEntry
 from caterva2.paths import RootName
-from caterva2.subscriber.catalog import Catalog, CatchUp, DropMirror, Effect, Root, SaveDatasets, SaveRoot
-from caterva2.subscriber.mirror import MirrorStore
+from caterva2.subscriber.catalog import (
+    Catalog,
+    CatchUp,
+    DropMirror,
+    Effect,
+    Root,
+    SaveDatasets,
+    SaveRoot,
+    TellChanges,
+    TellRoot,
+)
+from caterva2.subscriber.events import EventLog
+from caterva2.subscriber.mirrors import MirrorStore
 from caterva2.subscriber.origin import Origin
 from caterva2.subscriber.store import CatalogStore
 
@@ -51,6 +62,7 @@ class Follower:
         origin: the way to the publishers.
         supervisor: owns the tasks that catch up.
         topics: of the bus.
+        events: where clients that follow along are told.
     """
 
     def __init__(
@@ -61,6 +73,7 @@ class Follower:
         origin: Origin,
         supervisor: Supervisor,
         topics: Topics,
+        events: EventLog | None = None,
     ) -> None:
         self._catalog = catalog
         self._store = store
@@ -68,6 +81,7 @@ class Follower:
         self._origin = origin
         self._supervisor = supervisor
         self._topics = topics
+        self._events = events or EventLog()
         self._bus: Bus | None = None
         self._status: ServiceStatus | None = None
         self._catching_up: dict[RootName, asyncio.Task[None]] = {}
@@ -90,7 +104,7 @@ class Follower:
                     await self.carry_out(self._catalog.connected())
                     await self._introduce("online")
                 case Disconnected():
-                    self._catalog.disconnected()
+                    self._catalog.disconnected(time.monotonic())
                 case Resync():
                     await self.carry_out(self._catalog.connected())
                 case RootAnnouncement() | Changes():
@@ -143,15 +157,25 @@ class Follower:
     async def carry_out(self, effects: Iterable[Effect]) -> None:
         """Do what the catalog wants done."""
         effects = list(effects)
-        saves = [effect for effect in effects if not isinstance(effect, CatchUp)]
+        # The root as it is now: later it may have a head whose datasets are not on disk yet, and after a crash
+        # nobody would ask for them again.
+        saves = [
+            self._catalog.root(effect.root) if isinstance(effect, SaveRoot) else effect
+            for effect in effects
+            if not isinstance(effect, CatchUp | TellChanges | TellRoot)
+        ]
         for effect in effects:
-            if isinstance(effect, CatchUp):
-                self._start_catching_up(effect.root)
+            match effect:
+                case CatchUp():
+                    self._start_catching_up(effect.root)
+                case TellChanges() | TellRoot():
+                    # At once: the catalog has it, so whoever reads from now on gets it.
+                    self._events.add(effect)
         if saves:
             async with self._saving:
                 await asyncio.to_thread(self._save, saves)
 
-    def _save(self, effects: Iterable[Effect]) -> None:
+    def _save(self, effects: Iterable[SaveDatasets | Root | DropMirror]) -> None:
         for effect in effects:
             try:
                 self._save_one(effect)
@@ -159,12 +183,12 @@ class Follower:
                 # What is served comes from memory; what is not saved is asked for again after a restart.
                 logger.warning("cannot save what is known of the roots: %s", error)
 
-    def _save_one(self, effect: Effect) -> None:
+    def _save_one(self, effect: SaveDatasets | Root | DropMirror) -> None:
         match effect:
             case SaveDatasets():
                 self._store.save_datasets(effect)
-            case SaveRoot():
-                self._store.save_root(self._catalog.root(effect.root))
+            case Root():
+                self._store.save_root(effect)
             case DropMirror():
                 self._mirrors.remove(effect.path)
 
@@ -197,7 +221,7 @@ class Follower:
 
     async def _catch_up_once(self, name: RootName) -> None:
         async with self._locks.setdefault(name, asyncio.Lock()):
-            root = self._catalog.root(name)
+            root, asked = self._catalog.root(name), time.monotonic()
             if root.head is not None:
                 try:
                     answer = await self._origin.changes(root.http, *root.head)
@@ -205,11 +229,12 @@ class Follower:
                     logger.info("listing %s afresh: %s", name, error)
                 else:
                     head = CatalogHead(epoch=answer.epoch, seq=answer.seq)
-                    await self.carry_out(self._catalog.caught_up(root, head, answer.changes))
+                    await self.carry_out(self._catalog.caught_up(root, head, answer.changes, asked))
                     return
             await self._list(root)
 
     async def _list(self, root: Root) -> None:
+        asked = time.monotonic()
         head: CatalogHead | None = None
         entries: list[DatasetEntry] = []
         async for item in self._origin.catalog(root.http):
@@ -219,4 +244,4 @@ class Follower:
                 entries += item
         assert head is not None
         listing = await asyncio.to_thread(self._catalog.compare, root.name, entries)
-        await self.carry_out(self._catalog.listed(root, head, listing))
+        await self.carry_out(self._catalog.listed(root, head, listing, asked))

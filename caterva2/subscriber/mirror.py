@@ -1,151 +1,80 @@
-"""The mirror: what a subscriber keeps on disk of the datasets that others publish.
+"""One mirror: what a subscriber keeps on disk of one version of a dataset that others publish.
 
 A mirror file is a sparse file with the layout of the publisher's frame, so Blosc2 reads it as it is, and a chunk that
 arrives is one write at its own offset. After the frame stand the presence map, which alone decides what may be read,
 the chunks' digests, and the head (JSON) with the version. `docs/explanation/frame-mirror.md` tells the reasons.
 
-Each version of a dataset is a file of its own that is renamed over the one before; a reader keeps the file that it
-opened until it has finished. Everything here is synchronous and is called through a thread when it can take long.
+A reader pins the chunks that it uses, then looks whether they are there; who evicts marks chunks as absent, then looks
+whether they are pinned. So one of the two always sees the other, and reading needs no lock. Everything here is
+synchronous and is called through a thread when it can take long.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import shutil
 import struct
-import weakref
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-import blosc2
 import numpy as np
 import numpy.typing as npt
 
-from caterva2.chunks import CHUNK_HEADER, check_chunk, chunk_length, special_chunk
-from caterva2.errors import BadGatewayError, Caterva2Error, FrameError, StorageFullError
+from caterva2.chunks import CHUNK_HEADER, check_chunk
+from caterva2.errors import BadGatewayError, FrameError, StorageFullError
 from caterva2.frames import FrameLayout, Skeleton
-from caterva2.models import ArrayInfo, DatasetEntry, DatasetInfo, Kind
 from caterva2.paths import DatasetPath
 from caterva2.records import SkeletonHead, digest_of
+from caterva2.subscriber.disk import Disk
+from caterva2.subscriber.stored import StoredFrame
 
-_FOOTER = struct.Struct("<8s5Q")
-_MAGIC = b"c2mirro1"
+_FOOTER = struct.Struct("<8s6Q")
+_MAGIC = b"c2mirro2"
 _ALIGN = 4096
-_CLEAN = "clean"
 ABSENT, PRESENT, UNVERIFIED = 0, 1, 2
 _FEW = 64
+# Chunks that are dropped while an arriving chunk may have to wait: some milliseconds.
+_DROP_AT_ONCE = 64
 Numbers = Sequence[int]
 
 
-class StoredFrame:
-    """A frame on this machine's disk that can be read, whole or in part.
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """Where everything stands that is not the frame's; the last bytes of the file.
 
-    Args:
-        path: of the dataset.
-        fd: its file descriptor, which this object closes at its end.
-        head: the version and the metadata.
-        layout: of the frame.
+    Attributes:
+        frame_length: of the frame, in bytes.
+        nchunks: of the frame.
+        states: the offset of the presence map.
+        digests: the offset of the chunks' digests.
+        head: the offset of the head.
+        digest: of all that never changes: header, index, trailer, head.
     """
 
-    def __init__(self, path: DatasetPath, fd: int, head: SkeletonHead, layout: FrameLayout) -> None:
-        self.path = path
-        self.fd = fd
-        self.head = head
-        self.layout = layout
-        weakref.finalize(self, os.close, fd)
-
-    @property
-    def entry(self) -> DatasetEntry:
-        """The dataset at this version."""
-        return self.head.entry
-
-    @property
-    def etag(self) -> str:
-        """The version."""
-        return self.head.entry.etag
-
-    @property
-    def info(self) -> DatasetInfo:
-        """The metadata at this version."""
-        return self.head.info
-
-    @property
-    def kind(self) -> Kind:
-        """Whether it is an array, a frame or a plain file."""
-        return self.head.entry.kind
-
-    @property
-    def compact(self) -> bool:
-        """Whether the bytes are those of the publisher's own file."""
-        return not self.head.slotted
-
-    @cached_property
-    def delta(self) -> bool:
-        """Whether blocks are stored as differences to the first of their chunk."""
-        schunk = self.info.schunk if isinstance(self.info, ArrayInfo) else self.info
-        return blosc2.Filter.DELTA.value in schunk.cparams["filters"]
-
-    @cached_property
-    def handle(self) -> Any:
-        """Blosc2's view: an NDArray, or an SChunk for a frame or file.
-
-        It is opened by descriptor, so that it stays with this version when a newer one takes the file's name.
-        """
-        # One thread: for the few blocks of a small read, waking others costs more than they help.
-        return blosc2.open(f"/proc/self/fd/{self.fd}", mode="r", dparams=blosc2.DParams(nthreads=1))
-
-    def pread(self, offset: int, length: int) -> bytes:
-        """Read bytes of the frame as they are on disk."""
-        return os.pread(self.fd, length, offset)
-
-    def chunk(self, n: int) -> bytes:
-        """Read a chunk, which must be there, in its compressed form."""
-        kind = self.layout.special(n)
-        if kind is not None:
-            return special_chunk(kind, self.layout.spec(n))
-        offset = int(self.layout.offsets[n])
-        return self.pread(offset, self.stored_length(n))
-
-    def stored_length(self, n: int) -> int:
-        """The length of a stored chunk, in bytes."""
-        offset = int(self.layout.offsets[n])
-        length = chunk_length(self.pread(offset, CHUNK_HEADER))
-        if not CHUNK_HEADER <= length <= int(self.layout.ends[n]) - offset:
-            raise FrameError(f"chunk {n} is damaged: its length is wrong")
-        return length
-
-    def missing(self, numbers: Iterable[int]) -> list[int]:
-        """The numbers of the chunks that must be fetched before they can be read."""
-        return []
-
-    @property
-    def whole(self) -> bool:
-        """Whether every chunk is there."""
-        return True
-
-
-@dataclass(frozen=True, slots=True)
-class _Footer:
     frame_length: int
     nchunks: int
     states: int
     digests: int
     head: int
+    digest: int
 
     @classmethod
-    def plan(cls, frame_length: int, nchunks: int) -> _Footer:
+    def plan(cls, frame_length: int, nchunks: int, digest: int) -> Footer:
+        """Lay a mirror file out."""
         states = -(-frame_length // _ALIGN) * _ALIGN
         digests = states + -(-nchunks // 8) * 8
-        return cls(frame_length, nchunks, states, digests, digests + 8 * nchunks)
+        return cls(frame_length, nchunks, states, digests, digests + 8 * nchunks, digest)
 
     def pack(self) -> bytes:
-        return _FOOTER.pack(_MAGIC, self.frame_length, self.nchunks, self.states, self.digests, self.head)
+        """The footer's bytes."""
+        return _FOOTER.pack(_MAGIC, self.frame_length, self.nchunks, self.states, self.digests, self.head, self.digest)
 
 
 class Mirror(StoredFrame):
@@ -157,7 +86,10 @@ class Mirror(StoredFrame):
         head: the version and the metadata.
         layout: of the frame.
         footer: where the map and the digests are.
-        trusted: whether what the map says can be believed; if not, a chunk's digest is checked at its first use.
+        disk: what changes the file.
+        generation: what is written for a chunk that is present. Others that are not 0 were left by a run that did not
+            end cleanly, and are checked by their digest at their first use.
+        transient: whether it is in memory only, and forgets chunks that nobody uses.
     """
 
     def __init__(
@@ -166,24 +98,44 @@ class Mirror(StoredFrame):
         fd: int,
         head: SkeletonHead,
         layout: FrameLayout,
-        footer: _Footer,
+        footer: Footer,
         *,
-        trusted: bool = True,
+        disk: Disk,
+        generation: int = 1,
+        transient: bool = False,
     ) -> None:
         super().__init__(path, fd, head, layout)
-        self._footer = footer
-        states = np.frombuffer(os.pread(fd, footer.nchunks, footer.states), np.uint8).copy()
-        states[states != ABSENT] = PRESENT if trusted else UNVERIFIED
+        self.footer = footer
+        self.transient = transient
+        self._disk = disk
+        self._mark = bytes([generation])
+        found = np.frombuffer(os.pread(fd, footer.nchunks, footer.states), np.uint8)
+        states = np.where(found == generation, PRESENT, UNVERIFIED).astype(np.uint8)
+        states[found == 0] = ABSENT
         states[layout.offsets < 0] = PRESENT
         self._states: npt.NDArray[np.uint8] = states
         # The same bytes, for looking at a few: much faster than the array.
         self._few = states.data
-        self.trusted = trusted
+        self.trusted = not (states == UNVERIFIED).any()
         self.donor: Mirror | None = None
+        self._writing = threading.RLock()
+        self._pins: dict[int, Numbers] = {}
+        self._next_pin = count(1)
+        self._opened = os.fstat(fd).st_mtime
+        # Nothing of it is in memory before it is used.
+        self._used: npt.NDArray[np.float64] = np.zeros(footer.nchunks)
+        self._few_used: memoryview[float] = self._used.data  # type: ignore[assignment]
+        self.last_used = self._opened
 
     @classmethod
-    def open(cls, path: DatasetPath, file: Path, *, trusted: bool) -> Mirror:
+    def open(cls, path: DatasetPath | str, file: Path, *, disk: Disk, generation: int = 1) -> Mirror:
         """Open a mirror file.
+
+        Args:
+            path: of the dataset, or only its root.
+            file: the mirror file.
+            disk: what changes the file.
+            generation: as for the class.
 
         Raises:
             OSError: if it cannot be opened.
@@ -192,13 +144,49 @@ class Mirror(StoredFrame):
         fd = os.open(file, os.O_RDWR | os.O_CLOEXEC)
         try:
             footer, head = _read_footer(fd)
-            layout = FrameLayout.read(lambda offset, length: os.pread(fd, length, offset), footer.frame_length)
-            if layout.nchunks != footer.nchunks:
-                raise FrameError("the mirror's footer contradicts its frame")
-            return cls(path, fd, head, layout, footer, trusted=trusted)
+            skeleton, layout = _read_skeleton(fd, footer)
+            if layout.nchunks != footer.nchunks or footer.digest != _digest(skeleton, head):
+                raise FrameError("the mirror file is damaged")
+            _check_first(skeleton.first, layout)
+            parsed = _parse_head(head)
+            if isinstance(path, str):
+                path = DatasetPath.parse(f"{path}/{parsed.entry.path}")
+            return cls(path, fd, parsed, layout, footer, disk=disk, generation=generation)
         except BaseException:
             os.close(fd)
             raise
+
+    @classmethod
+    def write(
+        cls,
+        path: DatasetPath,
+        fd: int,
+        head: SkeletonHead,
+        skeleton: Skeleton,
+        layout: FrameLayout,
+        *,
+        disk: Disk,
+        generation: int = 1,
+        transient: bool = False,
+    ) -> Mirror:
+        """Write an empty mirror to a new file; `layout` is the skeleton's.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        text = head.model_dump_json().encode()
+        footer = Footer.plan(skeleton.length, layout.nchunks, _digest(skeleton, text))
+        disk.truncate(fd, footer.head)
+        for offset, part in skeleton.parts():
+            disk.write(fd, part, offset)
+        disk.write(fd, text + footer.pack(), footer.head)
+        return cls(path, fd, head, layout, footer, disk=disk, generation=generation, transient=transient)
+
+    def skeleton(self) -> Skeleton:
+        """Everything of the frame that is not payload."""
+        return _read_skeleton(self.fd, self.footer)[0]
+
+    # -- what is there --------------------------------------------------------------------------------------
 
     def missing(self, numbers: Iterable[int]) -> list[int]:
         """The numbers of the chunks that must be fetched before they can be read."""
@@ -213,21 +201,51 @@ class Mirror(StoredFrame):
         """Whether every chunk is there."""
         return bool((self._states == PRESENT).all())
 
+    @property
+    def kept(self) -> npt.NDArray[np.int64]:
+        """The numbers of the chunks that take disk, whether they were verified or not, in the order of the file."""
+        order = self.layout.order
+        kept: npt.NDArray[np.int64] = order[self._states[order] != ABSENT]
+        return kept
+
+    def room(self, n: int) -> int:
+        """The most bytes that a chunk can take; 0 for a special one."""
+        return int(self.layout.ends[n] - self.layout.offsets[n]) if self.layout.special(n) is None else 0
+
     def verify(self, numbers: Iterable[int]) -> None:
         """Decide by their digests whether chunks that an unclean stop left behind are really there."""
         if self.trusted:
             return
         wanted = np.fromiter(numbers, np.int64)
         for n in wanted[self._states[wanted] == UNVERIFIED]:
-            self._verify(int(n))
+            with self._writing:
+                if self._states[n] == UNVERIFIED:
+                    self.check(int(n))
+
+    def check(self, n: int) -> bool:
+        """Whether a chunk that takes disk has its digest; if not, it is a hole from now on."""
+        with self._writing:
+            if self._states[n] == ABSENT or self.layout.special(n) is not None:
+                return True
+            (digest,) = struct.unpack("<Q", os.pread(self.fd, 8, self.footer.digests + 8 * n))
+            good = False
+            with contextlib.suppress(FrameError):
+                good = digest_of(self.chunk(n)) == digest
+            if not good or self._states[n] == UNVERIFIED:
+                with contextlib.suppress(OSError):  # a full disk: the next run will ask again
+                    self._disk.write(self.fd, self._mark if good else b"\0", self.footer.states + n)
+            self._states[n] = PRESENT if good else ABSENT
+            return good
 
     def digest(self, n: int) -> int | None:
         """The digest of a chunk that is on disk, None if it is not."""
         self.verify([n])
         if self.layout.special(n) is not None or self._states[n] != PRESENT:
             return None
-        (digest,) = struct.unpack("<Q", os.pread(self.fd, 8, self._footer.digests + 8 * n))
+        (digest,) = struct.unpack("<Q", os.pread(self.fd, 8, self.footer.digests + 8 * n))
         return int(digest)
+
+    # -- what comes -----------------------------------------------------------------------------------------
 
     def put(self, n: int, digest: int, chunk: bytes) -> None:
         """Keep a chunk that arrived.
@@ -244,155 +262,164 @@ class Mirror(StoredFrame):
         check_chunk(chunk, self.layout.spec(n), f"chunk {n}")
         if offset + len(chunk) > int(self.layout.ends[n]):
             raise FrameError(f"chunk {n} is damaged: it is longer than its place")
-        with _storage_errors():
+        with self._writing, storage_errors():
             # The data, then the digest, then the state: whoever sees the state can read the data.
-            _pwrite(self.fd, chunk, offset)
-            _pwrite(self.fd, struct.pack("<Q", digest), self._footer.digests + 8 * n)
-            _pwrite(self.fd, bytes([PRESENT]), self._footer.states + n)
-        self._states[n] = PRESENT
+            self._disk.write(self.fd, chunk, offset)
+            self._disk.write(self.fd, struct.pack("<Q", digest), self.footer.digests + 8 * n)
+            self._disk.write(self.fd, self._mark, self.footer.states + n)
+            self._states[n] = PRESENT
 
-    def _verify(self, n: int) -> None:
-        (digest,) = struct.unpack("<Q", os.pread(self.fd, 8, self._footer.digests + 8 * n))
+    # -- what is used, and what goes ------------------------------------------------------------------------
+
+    def pin(self, numbers: Numbers) -> int:
+        """Say that these chunks are being used, so that their disk is not given to others; returns the pin.
+
+        A pinned chunk may be absent; one that is present after it was pinned stays.
+        """
+        pin = next(self._next_pin)
+        self._pins[pin] = numbers
+        self.last_used = now = time.time()
+        if len(numbers) <= _FEW:
+            for n in numbers:
+                self._few_used[n] = now
+        else:
+            self._used[np.asarray(numbers, np.int64)] = now
+        return pin
+
+    def unpin(self, pin: int) -> None:
+        """Say that they are no longer used for this."""
+        numbers = self._pins.pop(pin, None)
+        if self.transient and numbers is not None:
+            self.drop(numbers)
+
+    @contextmanager
+    def pinned(self, numbers: Numbers) -> Iterator[None]:
+        """Pin chunks for a while."""
+        pin = self.pin(numbers)
         try:
-            chunk = self.chunk(n)
-            good = digest_of(chunk) == digest
-        except FrameError:
-            good = False
-        if not good:
-            _pwrite(self.fd, bytes([ABSENT]), self._footer.states + n)
-        self._states[n] = PRESENT if good else ABSENT
+            yield
+        finally:
+            self.unpin(pin)
+
+    @property
+    def in_use(self) -> npt.NDArray[np.bool_]:
+        """For each chunk whether it is pinned."""
+        mask = np.zeros(self.layout.nchunks, bool)
+        for numbers in list(self._pins.values()):
+            mask[np.asarray(numbers, np.int64)] = True
+        return mask
+
+    def ages(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """When chunks were last used, in seconds since 1970, as far as is known."""
+        return np.maximum(self._used[numbers], self._opened)
+
+    def drop(self, numbers: Numbers | npt.NDArray[np.int64]) -> None:
+        """Give the disk of chunks back, unless they are in use.
+
+        Raises:
+            OSError: if the file system cannot do that.
+        """
+        wanted = np.zeros(self.layout.nchunks, bool)
+        wanted[np.asarray(numbers, np.int64)] = True
+        order = self.layout.order
+        victims = order[wanted[order]]
+        for at in range(0, len(victims), _DROP_AT_ONCE):
+            self._drop(victims[at : at + _DROP_AT_ONCE])
+        if not self.transient and len(victims):
+            self.stamp()
+
+    def stamp(self) -> None:
+        """Let the file's time say when the mirror was last used, for when it is not open."""
+        with contextlib.suppress(OSError):
+            os.utime(self.fd, (self.last_used, self.last_used))
+
+    def _drop(self, victims: npt.NDArray[np.int64]) -> None:
+        with self._writing:
+            victims = victims[self._states[victims] != ABSENT]
+            before = self._states[victims].copy()
+            self._states[victims] = ABSENT
+            kept = self.in_use[victims]
+            self._states[victims[kept]] = before[kept]
+            gone = victims[~kept]
+            for n in gone.tolist():
+                self._disk.write(self.fd, b"\0", self.footer.states + n)
+            for start, stop in self._runs(gone):
+                self._disk.punch(self.fd, start, stop - start)
+
+    def _runs(self, gone: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+        """The byte ranges of chunks that are absent, around those given in the order of the file.
+
+        Pages that two absent chunks share are given back when both are gone, so ranges reach out to absent
+        neighbours; none of them can be arriving, because that is done under the same lock.
+        """
+        order = self.layout.order
+        places, done = self._place[gone], -1
+        for place in places.tolist():
+            if place <= done:
+                continue
+            low = high = place
+            while low > 0 and place - low < _DROP_AT_ONCE and self._few[order[low - 1]] == ABSENT:
+                low -= 1
+            while high + 1 < len(order) and high - place < _DROP_AT_ONCE and self._few[order[high + 1]] == ABSENT:
+                high += 1
+            done = high
+            # Blosc2 looks at the header of the first chunk when it opens a frame.
+            start = int(self.layout.offsets[order[low]]) + (CHUNK_HEADER if low == 0 else 0)
+            yield start, int(self.layout.ends[order[high]])
+
+    @cached_property
+    def _place(self) -> npt.NDArray[np.int64]:
+        place = np.zeros(self.layout.nchunks, np.int64)
+        place[self.layout.order] = np.arange(len(self.layout.order))
+        return place
 
 
-def _read_footer(fd: int) -> tuple[_Footer, SkeletonHead]:
+def _read_footer(fd: int) -> tuple[Footer, bytes]:
     size = os.fstat(fd).st_size
     raw = os.pread(fd, _FOOTER.size, size - _FOOTER.size) if size > _FOOTER.size else b""
     if len(raw) < _FOOTER.size or raw[:8] != _MAGIC:
         raise FrameError("this is not a mirror file")
-    footer = _Footer(*_FOOTER.unpack(raw)[1:])
-    if footer != _Footer.plan(footer.frame_length, footer.nchunks) or footer.head > size - _FOOTER.size:
+    footer = Footer(*_FOOTER.unpack(raw)[1:])
+    if footer != Footer.plan(footer.frame_length, footer.nchunks, footer.digest) or footer.head > size - _FOOTER.size:
         raise FrameError("the mirror file is damaged")
+    return footer, os.pread(fd, size - _FOOTER.size - footer.head, footer.head)
+
+
+def _read_skeleton(fd: int, footer: Footer) -> tuple[Skeleton, FrameLayout]:
+    return Skeleton.read(lambda offset, length: os.pread(fd, length, offset), footer.frame_length)
+
+
+def _parse_head(text: bytes) -> SkeletonHead:
     try:
-        head = SkeletonHead.model_validate_json(os.pread(fd, size - _FOOTER.size - footer.head, footer.head))
+        return SkeletonHead.model_validate_json(text)
     except ValueError as error:
         raise FrameError("the mirror file is damaged") from error
-    return footer, head
 
 
-class MirrorStore:
-    """All the mirrors of a subscriber, below one directory.
+def _digest(skeleton: Skeleton, head: bytes) -> int:
+    """Of all that does not change in a mirror file: what is torn by a power loss, or rots, is found out by it."""
+    return digest_of(b"".join((skeleton.head, skeleton.tail, head)))
 
-    Args:
-        directory: where they are; it is made when needed.
-        most_open: how many mirrors are kept open.
+
+def _check_first(header: bytes, layout: FrameLayout) -> None:
+    """Look at the first chunk's header, which Blosc2 opens a frame with.
+
+    The digest leaves it out: of a plain file it is made up until the chunk comes.
     """
-
-    def __init__(self, directory: Path, most_open: int = 256) -> None:
-        self._directory = directory
-        self._open: OrderedDict[DatasetPath, Mirror] = OrderedDict()
-        self._most_open = most_open
-        directory.mkdir(parents=True, exist_ok=True)
-        mark = directory / _CLEAN
-        self._trusted = mark.exists() or not any(directory.iterdir())
-        mark.unlink(missing_ok=True)
-
-    def close(self) -> None:
-        """Say that the stop was a clean one, so that the next start can believe the presence maps.
-
-        After an unclean stop that is never said again: of some chunks no one may ever ask whether they are right.
-        """
-        self._open.clear()
-        if self._trusted:
-            (self._directory / _CLEAN).touch()
-
-    def get(self, path: DatasetPath) -> Mirror | None:
-        """The mirror of a dataset if it is open; this takes no time."""
-        return self._open.get(path)
-
-    def load(self, path: DatasetPath) -> Mirror | None:
-        """Open the newest mirror of a dataset; None when there is none. What is no sound mirror is removed."""
-        file = self._file(path)
-        try:
-            mirror = Mirror.open(path, file, trusted=self._trusted)
-        except FileNotFoundError:
-            return None
-        except Caterva2Error:
-            file.unlink(missing_ok=True)
-            return None
-        return self._keep(path, mirror)
-
-    def create(self, path: DatasetPath, head: SkeletonHead, skeleton: Skeleton) -> Mirror:
-        """Make the empty mirror of a new version; chunks of the version before can be carried over from it.
-
-        Raises:
-            FrameError: if the skeleton is not sound.
-            StorageFullError: if the disk is full.
-        """
-        layout = skeleton.layout()
-        if head.entry.kind == "array" and layout.geometry is None:
-            raise FrameError(f"{path} is not an array")
-        file = self._file(path)
-        partial = file.with_suffix(f".{os.getpid()}.partial")
-        with _storage_errors():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-            try:
-                footer = _write_empty(fd, head, skeleton, layout)
-                partial.replace(file)
-            except BaseException:
-                os.close(fd)
-                partial.unlink(missing_ok=True)
-                raise
-        mirror = Mirror(path, fd, head, layout, footer)
-        before = self._open.get(path)
-        if before is not None and before.layout.nchunks:
-            # Only one generation back: a chain of donors would keep every old version's disk space.
-            before.donor = None
-            mirror.donor = before
-        return self._keep(path, mirror)
-
-    def remove(self, path: DatasetPath) -> None:
-        """Forget a dataset; readers that have it open finish, then its disk space is given back."""
-        self._open.pop(path, None)
-        self._file(path).unlink(missing_ok=True)
-
-    def remove_root(self, root: str) -> None:
-        """Forget all datasets of a root."""
-        for path in [path for path in self._open if path.root == root]:
-            del self._open[path]
-        shutil.rmtree(self._directory / root, ignore_errors=True)
-
-    def _keep(self, path: DatasetPath, mirror: Mirror) -> Mirror:
-        self._open[path] = mirror
-        self._open.move_to_end(path)
-        if len(self._open) > self._most_open:
-            self._open.popitem(last=False)
-        return mirror
-
-    def _file(self, path: DatasetPath) -> Path:
-        # A dataset's own name could be too long with an ending, or be a directory in another version of the root.
-        name = hashlib.blake2b(path.name.encode(), digest_size=20).hexdigest()
-        return self._directory / path.root / name[:2] / f"{name[2:]}.mirror"
-
-
-def _write_empty(fd: int, head: SkeletonHead, skeleton: Skeleton, layout: FrameLayout) -> _Footer:
-    footer = _Footer.plan(skeleton.length, layout.nchunks)
-    text = head.model_dump_json().encode()
-    os.ftruncate(fd, footer.head)
-    for offset, part in skeleton.parts():
-        _pwrite(fd, part, offset)
-    _pwrite(fd, text + footer.pack(), footer.head)
-    return footer
-
-
-def _pwrite(fd: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(fd, view, offset)
-        view, offset = view[written:], offset + written
+    if not len(layout.order):
+        return
+    n = int(layout.order[0])
+    spec, room = layout.spec(n), int(layout.ends[n] - layout.offsets[n])
+    _, _, flags, typesize, nbytes, blocksize, cbytes = struct.unpack_from("<4B3i", header)
+    good = header[0] == 5 and flags & 5 == 5 and typesize == (spec.typesize if spec.typesize < 256 else 1)
+    good = good and (blocksize == min(spec.blocksize, nbytes) if spec.blocksize else 0 < blocksize <= nbytes)
+    if not good or nbytes != spec.nbytes or not CHUNK_HEADER <= cbytes <= room:
+        raise FrameError("the mirror file is damaged")
 
 
 @contextlib.contextmanager
-def _storage_errors() -> Any:
+def storage_errors() -> Any:
+    """Turn the errors of the file system into StorageFullError."""
     try:
         yield
     except OSError as error:

@@ -10,9 +10,10 @@ import asyncio
 import contextlib
 import re
 import ssl
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
@@ -38,6 +39,7 @@ _CONNECT_TIMEOUT = 5.0  # seconds
 _READ_TIMEOUT = 30.0  # seconds between two pieces of an answer
 _CATALOG_HEAD = re.compile(r'\{"epoch": ?"(?P<epoch>[^"]*)", ?"seq": ?(?P<seq>\d+)')
 _CATALOG_BATCH = 1000
+_OF_A_PROXY = {502, 503, 504}
 _PIECE = 1 << 20
 _BREATH = 100  # records
 _MOST_ERROR = 64 << 10  # bytes of the text that says what is wrong with a chunk
@@ -56,6 +58,7 @@ class Origin:
 
     http: httpx.AsyncClient
     bulk: aiohttp.ClientSession
+    _outcomes: dict[str, tuple[float, bool]] = field(default_factory=dict)
 
     @classmethod
     @asynccontextmanager
@@ -75,6 +78,22 @@ class Origin:
             await stack.enter_async_context(bulk)
             yield cls(http, bulk)
 
+    def outcome(self, address: str) -> tuple[float, bool] | None:
+        """When a publisher was last asked, on the monotonic clock, and whether it answered; None if it never was."""
+        return self._outcomes.get(address)
+
+    @contextlib.contextmanager
+    def _noting(self, address: str) -> Iterator[None]:
+        answered = True
+        try:
+            with _translated(address):
+                yield
+        except UnreachableError:
+            answered = False
+            raise
+        finally:
+            self._outcomes[address] = time.monotonic(), answered
+
     async def catalog(self, address: str) -> AsyncIterator[CatalogHead | list[DatasetEntry]]:
         """List a root: first the head of its journal, then its datasets in batches.
 
@@ -83,7 +102,7 @@ class Origin:
             BadGatewayError: if the answer makes no sense.
         """
         url = _url(address, "api/catalog")
-        with _translated(address):
+        with self._noting(address):
             async with self.http.stream("GET", url) as response:
                 if response.status_code != 200:
                     await response.aread()
@@ -145,7 +164,7 @@ class Origin:
         body = ChunksRequest(chunks=tuple(wishes)).model_dump_json(exclude_none=True)
         headers = {"If-Match": f'"{etag}"', "Content-Type": "application/json"}
         url = _url(address, f"api/chunks/{quote(name)}")
-        with _translated(address):
+        with self._noting(address):
             async with self.bulk.post(_encoded(url), data=body, headers=headers) as response:
                 if response.status != 200:
                     raise _error(response.status, await response.read(), address)
@@ -173,10 +192,10 @@ class Origin:
         headers: dict[str, str] | None = None,
         accepted: tuple[int, ...] = (200,),
     ) -> httpx.Response:
-        with _translated(address):
+        with self._noting(address):
             response = await self.http.get(_url(address, path), params=params, headers=headers)
-        if response.status_code not in accepted:
-            raise _error_of(response, address)
+            if response.status_code not in accepted:
+                raise _error_of(response, address)
         return response
 
 
@@ -241,6 +260,8 @@ def _error(status: int, body: bytes, address: str) -> Caterva2Error:
         detail = _Detail.model_validate_json(body).detail
     except ValidationError:
         detail = ""
+    if not detail and status in _OF_A_PROXY:
+        return UnreachableError(f"the publisher at {address} does not answer: a proxy before it says {status}")
     if not detail or status == 500 or status < 400:
         return BadGatewayError(f"the publisher at {address} answered with status {status}")
     return error_for_status(status, detail)

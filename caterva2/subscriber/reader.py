@@ -12,8 +12,10 @@ import asyncio
 import logging
 import time
 import weakref
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -25,6 +27,7 @@ from caterva2.errors import (
     Caterva2Error,
     FrameError,
     NotFoundError,
+    StorageFullError,
     UnavailableError,
     UnreachableError,
     VersionChangedError,
@@ -34,8 +37,10 @@ from caterva2.paths import DatasetPath
 from caterva2.records import ChunkRecord, Status, digest_text
 from caterva2.subscriber.answers import Answer, KeptAnswers, Query, Request, compose
 from caterva2.subscriber.catalog import Catalog, Effect, Root
-from caterva2.subscriber.mirror import Mirror, MirrorStore, StoredFrame
+from caterva2.subscriber.mirror import Mirror
+from caterva2.subscriber.mirrors import MirrorStore
 from caterva2.subscriber.origin import Origin
+from caterva2.subscriber.stored import StoredFrame
 from caterva2.subscriber.userroots import UserRoots
 
 logger = logging.getLogger(__name__)
@@ -51,6 +56,8 @@ _MANY = 250
 _WHOLE_FIRST = 16 << 20
 # Chunks in one request; it stays below the length that a publisher reads.
 _MOST_WISHES = 50_000
+# Bytes of one answer that are held in memory when the cache cannot be written.
+_MOST_IN_MEMORY = 1 << 30
 # Seconds for which a publisher that gave no answer is not asked again.
 _UNREACHABLE_FOR = 2.0
 
@@ -65,19 +72,39 @@ class Read:
     Attributes:
         frame: the version.
         stale: whether the publisher could not be asked if it is current.
+        asked: whether the publisher was asked, since nothing tells of changes as they happen.
+        age: seconds since a stale version was last known to be current; None if that is not known.
         fetched: how many chunks came from the publisher for it.
     """
 
     frame: StoredFrame
     stale: bool = False
+    asked: bool = False
+    age: int | None = None
     fetched: int = 0
+    _pins: deque[tuple[StoredFrame, int]] = field(default_factory=deque)
+
+    def pin(self, numbers: Sequence[int]) -> None:
+        """Keep these chunks from eviction until they are released."""
+        self._pins.append((self.frame, self.frame.pin(numbers)))
+
+    def release(self, keep: int = 0) -> None:
+        """Let go of the chunks that were pinned, but for the last `keep` times."""
+        while len(self._pins) > keep:
+            frame, pin = self._pins.popleft()
+            frame.unpin(pin)
+
+    def __del__(self) -> None:
+        # For a client that hung up before its answer began.
+        self.release()
 
     @property
     def cache_status(self) -> str:
         """The value of the `Cache-Status` header (RFC 9211)."""
         if self.stale:
             return "caterva2; fwd=stale; fwd-status=503" if not self.fetched else "caterva2; fwd=stale"
-        return "caterva2; fwd=miss; stored" if self.fetched else "caterva2; hit"
+        status = "caterva2; fwd=miss; stored" if self.fetched else "caterva2; hit"
+        return f"{status}; detail=revalidated" if self.asked else status
 
 
 @dataclass(slots=True)
@@ -121,7 +148,7 @@ class Reader:
         self._max_staleness = max_staleness
         self._unreachable: dict[str, tuple[float, UnreachableError]] = {}
         self._kept = KeptAnswers()
-        self._opening: dict[DatasetPath, asyncio.Task[StoredFrame]] = {}
+        self._opening: dict[tuple[DatasetPath, str | None], asyncio.Task[StoredFrame]] = {}
         self._validated: weakref.WeakKeyDictionary[StoredFrame, float] = weakref.WeakKeyDictionary()
         self._fetches: weakref.WeakKeyDictionary[Mirror, dict[int, _Fetch]] = weakref.WeakKeyDictionary()
 
@@ -138,16 +165,17 @@ class Reader:
         root = self._catalog.root(path.root)
         mirror = self._mirrors.get(path)
         if mirror is not None and self._current(root, path, mirror):
-            return Read(mirror)
+            return Read(mirror, asked=not root.live(time.monotonic()))
         try:
             self._check_reachable(root)
-            return Read(await self._shared_open(path))
+            frame = await self._shared_open(path)
+            return Read(frame, asked=not self._catalog.root(path.root).live(time.monotonic()))
         except UnreachableError as error:
             self._unreachable.setdefault(root.name, (time.monotonic(), error))
             mirror = self._mirrors.get(path) or await asyncio.to_thread(self._mirrors.load, path)
             if mirror is None:
                 raise
-            return Read(mirror, stale=True)
+            return Read(mirror, stale=True, age=self._age(path, mirror))
 
     def _check_reachable(self, root: Root) -> None:
         """Fail at once if the publisher just gave no answer, so that not every read waits for it in vain."""
@@ -160,35 +188,58 @@ class Reader:
     def _current(self, root: Root, path: DatasetPath, mirror: Mirror) -> bool:
         """Whether a version can be served without a question to the publisher."""
         entry = self._catalog.lookup(path)
-        if entry is None or entry.etag != mirror.etag:
+        if entry is None or entry.etag != mirror.etag or (mirror.transient and self._mirrors.writable):
             return False
         now = time.monotonic()
         vouched = root.live(now) and self._catalog.confirmed(path)
         return vouched or now - self._validated.get(mirror, -np.inf) < self._max_staleness
 
+    def _age(self, path: DatasetPath, mirror: Mirror) -> int | None:
+        """Seconds since a version was last known to be current."""
+        known = [when] if (when := self._validated.get(mirror)) is not None else []
+        entry, current = self._catalog.lookup(path), self._catalog.root(path.root).current
+        if entry is not None and entry.etag == mirror.etag and current is not None:
+            known.append(current)
+        return max(0, round(time.monotonic() - max(known))) if known else None
+
     async def _shared_open(self, path: DatasetPath) -> StoredFrame:
-        """Let all who want the same dataset at once wait for one question."""
-        task = self._opening.get(path)
+        """Let all who want the same dataset at once wait for one question.
+
+        Whoever comes after the catalog heard of a change asks another one, since the first may get an older answer.
+        """
+        entry = self._catalog.lookup(path)
+        key = path, entry.etag if entry is not None else None
+        task = self._opening.get(key)
         if task is None:
             task = asyncio.create_task(self._open_current(path), name=f"opening {path}")
-            self._opening[path] = task
-            task.add_done_callback(lambda done: (self._opening.pop(path, None), done.cancelled() or done.exception()))
+            self._opening[key] = task
+            task.add_done_callback(lambda done: (self._opening.pop(key, None), done.cancelled() or done.exception()))
         return await asyncio.shield(task)
 
     async def _open_current(self, path: DatasetPath) -> StoredFrame:
+        known, asked = self._catalog.lookup(path), time.monotonic()
+        mirror = await self._ask(path)
+        if mirror is not None:
+            self._validated[mirror] = asked
+        entry = mirror.entry if mirror is not None else None
+        # If the catalog heard of a change meanwhile, this answer may have been made before it.
+        if entry != known and self._catalog.lookup(path) == known:
+            await self._carry_out(self._catalog.observe(path, entry))
+        if mirror is None:
+            raise NotFoundError(f"{path} does not exist")
+        return mirror
+
+    async def _ask(self, path: DatasetPath) -> Mirror | None:
+        """Find the version that the publisher has; None if it has no such dataset."""
         root = self._catalog.root(path.root)
         mirror = self._mirrors.get(path) or await asyncio.to_thread(self._mirrors.load, path)
-        asked = time.monotonic()
         try:
-            if mirror is None or not await self._still(root, path, mirror):
-                mirror = await self._new_version(root, path, mirror)
+            kept = mirror is not None and not (mirror.transient and self._mirrors.writable)
+            if mirror is not None and kept and await self._still(root, path, mirror):
+                return mirror
+            return await self._new_version(root, path, mirror)
         except NotFoundError:
-            await self._carry_out(self._catalog.observe(path, None))
-            raise NotFoundError(f"{path} does not exist") from None
-        self._validated[mirror] = asked
-        if mirror.entry != self._catalog.lookup(path):
-            await self._carry_out(self._catalog.observe(path, mirror.entry))
-        return mirror
+            return None
 
     async def _still(self, root: Root, path: DatasetPath, mirror: Mirror) -> bool:
         entry = self._catalog.lookup(path)
@@ -198,9 +249,14 @@ class Reader:
 
     async def _new_version(self, root: Root, path: DatasetPath, mirror: Mirror | None) -> Mirror:
         head, skeleton = await self._origin.skeleton(root.http, path.name)
-        if mirror is not None and mirror.etag == head.entry.etag:
+        if mirror is not None and mirror.etag == head.entry.etag and not mirror.transient:
             return mirror
-        return await asyncio.to_thread(self._mirrors.create, path, head, skeleton)
+        if self._mirrors.writable:
+            try:
+                return await asyncio.to_thread(self._mirrors.create, path, head, skeleton)
+            except StorageFullError:
+                pass
+        return await asyncio.to_thread(self._mirrors.transient, path, head, skeleton)
 
     async def run(self, path: DatasetPath, work: Callable[[Read], Awaitable[Result]]) -> Result:
         """Do some work on the current version, again from its start when the version changes meanwhile.
@@ -213,6 +269,7 @@ class Reader:
             try:
                 return await work(read)
             except VersionChangedError:
+                read.release()
                 self._distrust(path, read.frame)
                 await asyncio.sleep(0.01 * 2**attempt)
         raise UnavailableError(f"{path} keeps changing: it could not be read as one version")
@@ -239,9 +296,13 @@ class Reader:
                 await self.begin(read)
                 return read, None
             await self.ensure(read, request.numbers)
+            if read.frame is not request.frame:
+                request = replace(request, frame=read.frame)
             if not request.quick:
+                # Its pieces are made while they are sent: the chunks are released after that.
                 return read, await asyncio.to_thread(compose, request)
             answer = b"".join(compose(request).pieces)
+            read.release()
             self._kept.put(read.frame, query, answer)
             return read, answer
 
@@ -252,20 +313,26 @@ class Reader:
 
         async def work(read: Read) -> tuple[Read, bytes]:
             await self.ensure(read, [read.frame.layout.check_number(n)])
-            return read, read.frame.chunk(n)
+            chunk = read.frame.chunk(n)
+            read.release()
+            return read, chunk
 
         return await self.run(path, work)
 
     async def ensure(self, read: Read, numbers: Sequence[int]) -> None:
-        """Return when these chunks are on disk; those that are not come in one request.
+        """Return when these chunks are here, and pinned; those that are not come in one request.
+
+        When they cannot be written, the read goes on with a mirror in memory, and `read.frame` is that one.
 
         Raises:
             VersionChangedError: if the publisher has another version by now.
             FrameError: if a chunk cannot be read where it is published.
             UnreachableError: if the publisher gives no answer.
+            StorageFullError: if they fit neither on disk nor in memory.
         """
-        frame = read.frame
+        read.pin(numbers)
         for _ in range(_ATTEMPTS):
+            frame = read.frame
             missing = frame.missing(numbers)
             if missing and isinstance(frame, Mirror) and not frame.trusted:
                 await asyncio.to_thread(frame.verify, missing)
@@ -273,9 +340,33 @@ class Reader:
             if not missing:
                 return
             assert isinstance(frame, Mirror)
-            read.fetched += len(missing)
-            await self._fetched(frame, missing)
-        raise BadGatewayError(f"the publisher of {frame.entry.path} does not send the chunks that it is asked for")
+            try:
+                if not frame.transient and not self._mirrors.writable:
+                    raise StorageFullError("the cache cannot be written at present")
+                await self._fetched(frame, missing)
+                read.fetched += len(missing)
+            except StorageFullError:
+                if frame.transient:
+                    raise
+                await asyncio.to_thread(self._pass_on, read, frame, numbers)
+        raise BadGatewayError(f"the publisher of {read.frame.entry.path} does not send the chunks that it is asked for")
+
+    def _pass_on(self, read: Read, mirror: Mirror, numbers: Sequence[int]) -> None:
+        """Let a read go on in memory, with what is on disk of what it needs."""
+        layout = mirror.layout
+        wanted = np.fromiter((n for n in numbers if layout.special(n) is None), np.int64)
+        room = int((layout.ends[wanted] - layout.offsets[wanted]).sum())
+        if room > _MOST_IN_MEMORY:
+            raise StorageFullError(
+                f"{room} bytes of {mirror.path} can neither be written to the cache nor held in memory: ask for less"
+            )
+        beside = self._mirrors.beside(mirror)
+        read.frame = beside
+        read.pin(numbers)
+        mirror.verify(numbers)
+        for n in numbers:
+            if (digest := mirror.digest(n)) is not None:
+                beside.put(n, digest, mirror.chunk(n))
 
     async def _fetched(self, mirror: Mirror, missing: Sequence[int]) -> None:
         under_way = self._fetches.setdefault(mirror, {})
@@ -306,6 +397,11 @@ class Reader:
                     del under_way[n]
 
     async def _transfer(self, mirror: Mirror, numbers: Sequence[int], fetch: _Fetch) -> None:
+        donor = mirror.donor
+        with donor.pinned([n for n in numbers if n < donor.layout.nchunks]) if donor else nullcontext():
+            await self._transfer_pinned(mirror, numbers, fetch)
+
+    async def _transfer_pinned(self, mirror: Mirror, numbers: Sequence[int], fetch: _Fetch) -> None:
         root = self._catalog.root(mirror.path.root)
         quick = mirror.donor is None and len(numbers) < _MANY
         wishes = _wishes(mirror, numbers) if quick else await asyncio.to_thread(_wishes, mirror, numbers)
@@ -320,11 +416,15 @@ class Reader:
                 if size >= _BATCH:
                     # The next batch arrives while this one goes to disk; a third would have to wait for it.
                     fetch.errors |= await keeping if keeping is not None else {}
-                    keeping = asyncio.create_task(asyncio.to_thread(_keep, mirror, batch), name="keeping chunks")
+                    work = asyncio.to_thread(_keep, self._mirrors, mirror, batch)
+                    keeping = asyncio.create_task(work, name="keeping chunks")
                     batch, size = [], 0
         finally:
             fetch.errors |= await keeping if keeping is not None else {}
-        fetch.errors |= _keep(mirror, batch) if size < _PIECE // 4 else await asyncio.to_thread(_keep, mirror, batch)
+        if size < _PIECE // 4 and self._mirrors.has_room(mirror, size):
+            fetch.errors |= _keep(self._mirrors, mirror, batch)
+        else:
+            fetch.errors |= await asyncio.to_thread(_keep, self._mirrors, mirror, batch)
 
     async def begin(self, read: Read) -> Read:
         """Make sure that the frame can be streamed: a small one wholly, of a large one the beginning."""
@@ -356,6 +456,7 @@ class Reader:
                 async for piece in _send(read.frame, position, end):
                     yield piece
                 position = max(position, end)
+                read.release(keep=0 if ahead is None else 1)
             async for piece in _send(read.frame, position, stop):
                 yield piece
         finally:
@@ -363,19 +464,24 @@ class Reader:
                 ahead.cancel()
                 await asyncio.wait([ahead])
                 _ = ahead.cancelled() or ahead.exception()
+            read.release()
 
     async def contents(self, read: Read, start: int, stop: int) -> AsyncIterator[bytes]:
         """Send bytes `start` to `stop` of a plain file, decompressed chunk by chunk."""
         layout = read.frame.layout
         numbers = range(start // layout.chunksize, -(-stop // layout.chunksize)) if stop > start else range(0)
         per_window = max(1, _WINDOW // layout.chunksize)
-        for at in range(0, len(numbers), per_window):
-            window = numbers[at : at + per_window]
-            await self.ensure(read, window)
-            for n in window:
-                data = await asyncio.to_thread(_decompressed, read.frame, n)
-                first = n * layout.chunksize
-                yield data[max(0, start - first) : stop - first]
+        try:
+            for at in range(0, len(numbers), per_window):
+                window = numbers[at : at + per_window]
+                await self.ensure(read, window)
+                read.release(keep=1)
+                for n in window:
+                    data = await asyncio.to_thread(_decompressed, read.frame, n)
+                    first = n * layout.chunksize
+                    yield data[max(0, start - first) : stop - first]
+        finally:
+            read.release()
 
 
 def _wishes(mirror: Mirror, numbers: Sequence[int]) -> list[ChunkWish]:
@@ -390,20 +496,36 @@ def _wishes(mirror: Mirror, numbers: Sequence[int]) -> list[ChunkWish]:
     ]
 
 
-def _keep(mirror: Mirror, records: Iterable[ChunkRecord]) -> dict[int, Caterva2Error]:
+def _keep(mirrors: MirrorStore, mirror: Mirror, records: Sequence[ChunkRecord]) -> dict[int, Caterva2Error]:
     """Put records on disk; return what is wrong with some of them."""
     errors: dict[int, Caterva2Error] = {}
-    for record in records:
-        try:
-            if record.status is Status.DATA:
-                mirror.put(record.n, record.digest, record.payload)
-            elif record.status is Status.SAME:
-                mirror.put(record.n, record.digest, _donated(mirror, record.n))
-            elif record.status is Status.ERROR:
-                raise FrameError(record.payload.decode(errors="replace"))
-        except Caterva2Error as error:
-            errors[record.n] = type(error)(f"{mirror.entry.path}: {error.detail}")
+    if not records:
+        return errors
+    donor = mirror.donor
+    copied = (record.n for record in records if record.status is Status.SAME)
+    size = sum(len(record.payload) for record in records)
+    size += sum(donor.room(n) for n in copied if donor is not None and 0 <= n < donor.layout.nchunks)
+    try:
+        with mirrors.writing(mirror, size):
+            for record in records:
+                try:
+                    _put(mirror, record)
+                except StorageFullError:
+                    raise
+                except Caterva2Error as error:
+                    errors[record.n] = type(error)(f"{mirror.entry.path}: {error.detail}")
+    except StorageFullError as error:
+        errors |= dict.fromkeys(mirror.missing([record.n for record in records]), error)
     return errors
+
+
+def _put(mirror: Mirror, record: ChunkRecord) -> None:
+    if record.status is Status.DATA:
+        mirror.put(record.n, record.digest, record.payload)
+    elif record.status is Status.SAME:
+        mirror.put(record.n, record.digest, _donated(mirror, record.n))
+    elif record.status is Status.ERROR:
+        raise FrameError(record.payload.decode(errors="replace"))
 
 
 def _donated(mirror: Mirror, n: int) -> bytes:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,7 +26,7 @@ _SCHEMA = """
     PRAGMA synchronous = NORMAL;
     CREATE TABLE IF NOT EXISTS roots (
         name TEXT PRIMARY KEY, http TEXT, instance TEXT, birth INTEGER, heartbeat REAL,
-        epoch TEXT, seq INTEGER, subscribed INTEGER
+        epoch TEXT, seq INTEGER, subscribed INTEGER, current REAL
     );
     CREATE TABLE IF NOT EXISTS datasets (
         root TEXT, path TEXT, kind TEXT, etag TEXT, nbytes INTEGER, mtime REAL, PRIMARY KEY (root, path)
@@ -42,6 +43,7 @@ class CatalogStore:
 
     def __init__(self, file: Path) -> None:
         self._lock = threading.Lock()
+        self._incomplete: set[str] = set()
         try:
             self._connection = _connect(file)
         except sqlite3.DatabaseError as error:
@@ -58,12 +60,14 @@ class CatalogStore:
 
     def load(self) -> Iterator[tuple[Root, list[DatasetEntry]]]:
         """Everything that was saved."""
-        for row in self._rows("SELECT name, http, instance, birth, heartbeat, epoch, seq, subscribed FROM roots"):
-            name, http, instance, birth, heartbeat, epoch, seq, subscribed = row
+        for row in self._rows(
+            "SELECT name, http, instance, birth, heartbeat, epoch, seq, subscribed, current FROM roots"
+        ):
+            name, http, instance, birth, heartbeat, epoch, seq, subscribed, current = row
             head = (epoch, seq) if epoch is not None else None
             root = Root(
                 RootName(name), http, instance=instance, birth=birth, heartbeat=heartbeat, head=head,
-                subscribed=bool(subscribed),
+                subscribed=bool(subscribed), current=_shifted(current, -_since_1970()),
             )  # fmt: skip
             yield root, list(self._datasets(name))
 
@@ -78,24 +82,48 @@ class CatalogStore:
 
     def save_root(self, root: Root) -> None:
         """Keep what is known of a root."""
-        epoch, seq = root.head or (None, None)
-        row = (root.name, root.http, root.instance, root.birth, root.heartbeat, epoch, seq, root.subscribed)
-        with self._lock, self._connection as connection:
-            connection.execute("INSERT OR REPLACE INTO roots VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        # With datasets missing here, a head would say that no one need ask for them again.
+        epoch, seq = (None if root.name in self._incomplete else root.head) or (None, None)
+        current = _shifted(root.current, _since_1970())
+        row = (root.name, root.http, root.instance, root.birth, root.heartbeat, epoch, seq, root.subscribed, current)
+        with self._writing(root.name) as connection:
+            connection.execute("INSERT OR REPLACE INTO roots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def save_datasets(self, change: SaveDatasets) -> None:
         """Keep the present datasets and forget the deleted ones, all or nothing."""
         rows = ((change.root, e.path, e.kind, e.etag, e.nbytes, e.mtime) for e in change.present)
         gone: Iterable[tuple[str, str]] = ((change.root, path) for path in change.deleted)
-        with self._lock, self._connection as connection:
+        with self._writing(change.root) as connection:
             connection.executemany("INSERT OR REPLACE INTO datasets VALUES (?, ?, ?, ?, ?, ?)", rows)
             connection.executemany("DELETE FROM datasets WHERE root = ? AND path = ?", gone)
+
+    @contextmanager
+    def _writing(self, root: str) -> Iterator[sqlite3.Connection]:
+        """Write all or nothing; when the disk is full nothing, and the root is listed afresh at the next start."""
+        try:
+            with self._lock, self._connection as connection:
+                yield connection
+        except sqlite3.OperationalError as error:
+            if not self._incomplete:
+                logger.warning("the catalog cannot be written (%s): it will be listed afresh at the next start", error)
+            self._incomplete.add(root)
+
+
+def _since_1970() -> float:
+    """What a time of the monotonic clock, which means nothing after a restart, lacks to the seconds since 1970."""
+    return time.time() - time.monotonic()
+
+
+def _shifted(when: float | None, by: float) -> float | None:
+    return None if when is None else when + by
 
 
 def _connect(file: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(file, check_same_thread=False)
     try:
         connection.executescript(_SCHEMA)
+        with suppress(sqlite3.OperationalError):  # a file that was made with this column says so
+            connection.execute("ALTER TABLE roots ADD COLUMN current REAL")
     except BaseException:
         connection.close()
         raise

@@ -15,7 +15,7 @@ from caterva2.metadata import describe
 from caterva2.models import DatasetEntry, Kind
 from caterva2.paths import DatasetPath
 from caterva2.records import SkeletonHead
-from caterva2.subscriber.mirror import StoredFrame
+from caterva2.subscriber.stored import StoredFrame
 
 PUBLIC = "@public"
 _PACKED = ".b2"

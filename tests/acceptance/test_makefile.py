@@ -24,7 +24,7 @@ def test_help(checkout: Path) -> None:
     done = run([require_program("make")], cwd=checkout)
 
     assert 0 == done.returncode
-    for target in ("demo", "test", "check", "bench", "clean"):
+    for target in ("demo", "test", "check", "bench", "soak", "clean"):
         assert f"make {target} " in done.stdout
 
 

@@ -182,3 +182,20 @@ def test_change(proxy: Proxy) -> None:
     file.write_bytes(content)
 
     wait_until(lambda: content == _get(proxy, f"{proxy.prefixed}/api/download/foo/new.bin").content, "the new file")
+
+
+def test_watch(proxy: Proxy) -> None:
+    """Changes are told through TLS and the path prefix as they happen, and a watch is ended from another thread."""
+    code = f"""
+import pathlib, threading
+import caterva2
+with caterva2.Root("foo", urlbase="{proxy.prefixed}").watch(timeout=20) as changes:
+    pathlib.Path("root/watched.txt").write_text("x")
+    print(next(change for change in changes if change.path == "watched.txt").type)
+    threading.Timer(0.2, changes.close).start()
+    print(list(changes))
+"""
+
+    done = run([python(), "-c", code], cwd=proxy.directory, env=proxy.env)
+
+    assert (0, "created\n[]\n") == (done.returncode, done.stdout), done.stderr

@@ -99,6 +99,7 @@ def test_subscriber_defaults(cwd: Path) -> None:
         broker="http://localhost:8000",
         loglevel="info",
         max_staleness=1.0,
+        cache_size=None,
         secret="",
     )
 
@@ -268,8 +269,10 @@ def test_mqtt_can_be_off(cwd: Path) -> None:
         (load_broker, "[bus]\nkeepalive = 1.5", r"caterva2.toml: bus.keepalive: 1.5 .*"),
         (load_broker, "[publisher.'a b']\n", r"caterva2.toml: publisher.'a b': is not an ID.*"),
         (load_broker, "[publisher.a]\nid = 'a'", r"caterva2.toml: publisher.a.id: no such setting.*"),
-        (load_subscriber, "[subscriber]\ncache_size = 1", r"caterva2.toml: subscriber.cache_size: no such setting.*"),
+        (load_subscriber, "[subscriber]\ncache = 1", r"caterva2.toml: subscriber.cache: no such setting.*"),
         (load_subscriber, "[subscriber]\nmax_staleness = -1", r"caterva2.toml: subscriber.max_staleness: -1 .*"),
+        (load_subscriber, '[subscriber]\ncache_size = "50X"', r".*cache_size: .*is not a size: write .*"),
+        (load_subscriber, '[subscriber]\ncache_size = "15M"', r".*cache_size: .*too little.*"),
         (load_subscriber, "[subscriber]\nmax_staleness = nan", r"caterva2.toml: subscriber.max_staleness: nan .*"),
         (load_subscriber, '[broker]\nhttp = "x"', r"caterva2.toml: broker.http: 'x' is not an address.*"),
         (load_subscriber, '[broker]\nhttp = "h:0"', r"caterva2.toml: broker.http: port 0 .*"),
@@ -444,3 +447,12 @@ def test_every_setting_has_its_sentence() -> None:
     fields = re.findall(r"^    (\w+): .*(?:\n    (\"\"\".+\"\"\"))?", text, flags=re.MULTILINE)
 
     assert [] == [name for name, sentence in fields if not sentence and name not in {"cls", "model_config"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("", None), ("50G", 50 << 30), ("1.5 gib", 3 << 29), ("20MB", 20 << 20), ("20000000", 20_000_000)],
+)
+def test_cache_size(cwd: Path, text: str, size: int | None) -> None:
+    """A size is a number with a unit of powers of 1024, or of bytes."""
+    assert size == load_subscriber({}, {"CATERVA2_SUBSCRIBER_CACHE_SIZE": text}, cwd).cache_size

@@ -40,7 +40,7 @@ async def get_info(request: Request) -> Response:
     state, path = await _dataset(request)
     read = await state.reader.open(path)
     headers = _headers(read)
-    return not_modified(request, read.frame.etag) or json_response(read.frame.info, headers=headers)
+    return not_modified(request, read.frame.etag, headers) or json_response(read.frame.info, headers=headers)
 
 
 async def fetch(request: Request) -> Response:
@@ -50,7 +50,7 @@ async def fetch(request: Request) -> Response:
     if "range" in request.headers and query == Query():
         return await _frame(request, state.reader, path)
     read, answer = await state.reader.fetch(path, query)
-    if (response := not_modified(request, read.frame.etag)) is not None:
+    if (response := not_modified(request, read.frame.etag, _headers(read))) is not None:
         return response
     if answer is None:
         return _stream_frame(request, state.reader, read, path.basename)
@@ -66,7 +66,8 @@ async def get_chunk(request: Request) -> Response:
     if not (text.removeprefix("-").isascii() and text.removeprefix("-").isdigit() and len(text) < 20):
         raise BadRequestError(f"nchunk={text!r} is not the number of a chunk: give ?nchunk=0 or more")
     read, chunk = await state.reader.chunk(path, int(text))
-    return not_modified(request, read.frame.etag) or Response(chunk, headers=_headers(read), media_type=OCTETS)
+    headers = _headers(read)
+    return not_modified(request, read.frame.etag, headers) or Response(chunk, headers=headers, media_type=OCTETS)
 
 
 async def download(request: Request) -> Response:
@@ -111,12 +112,15 @@ def _answer_response(read: Read, answer: Answer | bytes, name: str) -> Response:
     if isinstance(answer, bytes):
         return Response(answer, headers=_headers(read) | _disposition(name), media_type=OCTETS)
     headers = _headers(read) | _disposition(name) | {"Content-Length": str(answer.length)}
-    return FileResponse(_in_thread(answer.pieces), 200, headers, OCTETS)
+    return FileResponse(_in_thread(read, answer.pieces), 200, headers, OCTETS)
 
 
-async def _in_thread(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-        yield piece
+async def _in_thread(read: Read, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    try:
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            yield piece
+    finally:
+        read.release()
 
 
 async def _dataset(request: Request) -> tuple[State, DatasetPath]:
@@ -147,7 +151,8 @@ def _parameters(request: Request) -> Query:
 
 
 def _headers(read: Read) -> dict[str, str]:
-    return {"ETag": quoted(read.frame.etag), "Cache-Status": read.cache_status, "Cache-Control": "no-cache"}
+    age = {"Age": str(read.age)} if read.age is not None else {}
+    return {"ETag": quoted(read.frame.etag), "Cache-Status": read.cache_status, "Cache-Control": "no-cache", **age}
 
 
 def _disposition(name: str) -> dict[str, str]:

@@ -12,25 +12,37 @@ from starlette.routing import Route
 from caterva2.daemon.arguments import package_version
 from caterva2.daemon.http import dataset_route, health_route, json_response
 from caterva2.errors import AuthenticationError, UnavailableError
-from caterva2.models import Health, RootInfo
+from caterva2.models import FollowedRoot, Freshness, Health
 from caterva2.paths import DatasetPath, RootName
+from caterva2.subscriber.catalog import Root
 from caterva2.subscriber.routes.state import State, state_of
 
 
 async def get_roots(request: Request) -> Response:
     """`GET /api/roots`: the roots that publishers announced, and the subscriber's own."""
     state = state_of(request)
-    infos = [
-        RootInfo(
-            name=root.name,
-            http=root.http.removeprefix("http://"),
-            subscribed=root.subscribed or None,
-            status="online" if root.online else "offline",
-        )
-        for root in state.catalog.roots()
-    ]
-    infos += [RootInfo(name=name, http="", subscribed=True) for name in state.own.names()]
+    infos = [_described(state, root, time.monotonic()) for root in state.catalog.roots()]
+    infos += [FollowedRoot(name=name, http="", subscribed=True, freshness="live") for name in state.own.names()]
     return json_response({info.name: info for info in infos}, headers={"Cache-Control": "no-cache"})
+
+
+def _described(state: State, root: Root, now: float) -> FollowedRoot:
+    bus = state.follower.bus_state == "connected"
+    there = root.there(now, state.origin.outcome(root.http), bus=bus)
+    freshness: Freshness = "live" if root.live(now) else "revalidated" if there else "stale"
+    return FollowedRoot(
+        name=root.name,
+        http=root.http.removeprefix("http://"),
+        subscribed=root.subscribed or None,
+        status="online" if there else "offline",
+        freshness=freshness if root.subscribed else None,
+        age=None if freshness == "live" else age_of(root, now),
+    )
+
+
+def age_of(root: Root, now: float) -> int | None:
+    """Seconds since the datasets of a root were last known to be the current ones."""
+    return None if root.current is None else max(0, round(now - root.current))
 
 
 async def subscribe(request: Request) -> Response:
@@ -60,7 +72,10 @@ async def _follow_and_refresh(state: State, name: RootName) -> dict[str, str]:
         try:
             await state.follower.refresh(name)
         except UnavailableError:
-            return {"Cache-Status": "caterva2; fwd=stale"}
+            age = age_of(state.catalog.root(name), time.monotonic())
+            return {"Cache-Status": "caterva2; fwd=stale"} | ({"Age": str(age)} if age is not None else {})
+        if not state.catalog.root(name).live(time.monotonic()):
+            return {"Cache-Status": "caterva2; hit; detail=revalidated"}
     return {"Cache-Status": "caterva2; hit"}
 
 

@@ -8,7 +8,10 @@ from starlette.requests import Request
 
 from caterva2.settings import SubscriberSettings
 from caterva2.subscriber.catalog import Catalog
+from caterva2.subscriber.events import EventLog
 from caterva2.subscriber.follower import Follower
+from caterva2.subscriber.mirrors import MirrorStore
+from caterva2.subscriber.origin import Origin
 from caterva2.subscriber.reader import Reader
 from caterva2.subscriber.userroots import UserRoots
 
@@ -23,6 +26,9 @@ class State:
         reader: answers reads.
         follower: keeps the catalog in step.
         own: its own roots.
+        events: what clients that follow along are told.
+        origin: the way to the publishers.
+        mirrors: what is on disk of remote datasets.
     """
 
     settings: SubscriberSettings
@@ -30,6 +36,9 @@ class State:
     reader: Reader
     follower: Follower
     own: UserRoots
+    events: EventLog
+    origin: Origin
+    mirrors: MirrorStore
 
 
 def state_of(request: Request) -> State:

@@ -55,6 +55,11 @@ class Daemon:
         self._running = running
         return self.url
 
+    @property
+    def running(self) -> bool:
+        """Whether it runs."""
+        return self._running is not None
+
     def stop(self) -> None:
         """Stop it, if it runs."""
         running, self._running = self._running, None

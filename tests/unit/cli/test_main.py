@@ -56,10 +56,14 @@ def cat2cli(
 
 
 def test_roots(cat2cli: Cat2cli) -> None:
-    """`roots` tells name, address, whether subscribed, and status."""
+    """`roots` tells name, address, whether subscribed, status, freshness and age."""
     cat2cli("subscribe", "foo")
 
-    assert cat2cli("roots") == (0, "@public\t-\tno\tonline\nfoo\tlocalhost:8001\tyes\tonline\n", "")
+    assert cat2cli("roots") == (
+        0,
+        "@public\t-\tno\tonline\t-\t-\nfoo\tlocalhost:8001\tyes\tonline\tstale\t7\n",
+        "",
+    )
 
 
 def test_subscribe(cat2cli: Cat2cli, foo: FakeSubscriber) -> None:

@@ -5,6 +5,7 @@ It stands in for the daemon where a test needs answers that a sound daemon never
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -68,6 +69,7 @@ class FakeSubscriber:
         routes = [
             Route("/api/roots", self.roots),
             Route("/api/subscribe/{root}", self.subscribe, methods=["POST"]),
+            Route("/api/events", self.events),
             Route("/api/list/{path:path}", self.list),
             Route("/api/info/{path:path}", self.info),
             Route("/api/fetch/{path:path}", self.fetch),
@@ -87,6 +89,7 @@ class FakeSubscriber:
                 "http": "" if name.startswith("@") else "localhost:8001",
                 "subscribed": name in self.subscribed or None,
                 "status": "online",
+                **({"freshness": "stale", "age": 7} if name in self.subscribed else {}),
             }
             for name in names
         }
@@ -98,6 +101,10 @@ class FakeSubscriber:
             return self.answer(request, JSONResponse({"detail": f"{root} not known by the broker"}, 404))
         self.subscribed.add(root)
         return self.answer(request, JSONResponse("Ok"))
+
+    async def events(self, request: Request) -> Response:
+        # One that tests put into `raw`, or else silence.
+        return self.answer(request, StreamingResponse(_silence(), media_type="text/event-stream"))
 
     async def list(self, request: Request) -> Response:
         path = request.path_params["path"]
@@ -155,6 +162,11 @@ class FakeSubscriber:
             response.headers["etag"] = etag
         waiting = self.raw.get(f"{request.method} {request.url.path}")
         return waiting.pop(0) if waiting else response
+
+
+async def _silence() -> AsyncIterator[bytes]:
+    yield b"id: silence-0\n\n"
+    await asyncio.sleep(30)
 
 
 def broken(content: bytes, promised: int) -> Response:

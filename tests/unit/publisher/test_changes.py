@@ -1,10 +1,12 @@
 """caterva2.publisher.changes: what happened, and a journal of it that survives."""
 
 import logging
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -92,13 +94,54 @@ def test_changes_are_numbered_without_gaps(file: Path) -> None:
 
 
 def test_a_journal_opened_again_goes_on(file: Path) -> None:
-    """Epoch, number and datasets survive a restart."""
+    """Number and datasets survive a restart, and who stands in an earlier epoch can catch up."""
     with Journal(file) as journal:
         journal.apply(created("a", "b"))
-        head = journal.head
+        first = journal.head
     with Journal(file) as journal:
-        assert head == journal.head
-        assert {"a": version(), "b": version()} == journal.versions()
+        journal.apply(created("c"))
+        second = journal.head
+    with Journal(file) as journal:
+        assert 3 == journal.head.seq
+        assert 3 == len({first.epoch, second.epoch, journal.head.epoch})
+        assert {"a": version(), "b": version(), "c": version()} == journal.versions()
+        assert ["b", "c"] == [each.path for each in journal.since(first.epoch, 1).changes]
+        assert ["c"] == [each.path for each in journal.since(first.epoch, 2).changes]
+        assert () == journal.since(second.epoch, 3).changes
+
+
+def test_a_journal_restored_from_a_backup_disowns_what_it_forgot(file: Path, tmp_path: Path) -> None:
+    """Who knows more of an epoch than the journal does must list afresh, although the numbers exist again."""
+    with Journal(file) as journal:
+        journal.apply(created("a"))
+    backup = shutil.copy(file, tmp_path / "backup")
+    with Journal(file) as journal:
+        journal.apply(created("b"))
+        lost = journal.head
+    shutil.copy(backup, file)
+    with Journal(file) as journal:
+        journal.apply(created("c", "d"))
+
+        with pytest.raises(GoneError):
+            journal.since(lost.epoch, lost.seq)
+        with pytest.raises(GoneError):
+            journal.since(lost.epoch, 1)
+
+
+def test_a_backup_of_a_running_journal_disowns_what_came_after_it(file: Path, tmp_path: Path) -> None:
+    """The epoch of the backup goes only as far as the backup does."""
+    with Journal(file) as journal:
+        journal.apply(created("a"))
+        with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(tmp_path / "backup")) as target:
+            source.backup(target)
+        journal.apply(created("b"))
+        head = journal.head
+    with Journal(tmp_path / "backup") as journal:
+        journal.apply(created("c"))
+
+        assert ["c"] == [each.path for each in journal.since(head.epoch, 1).changes]
+        with pytest.raises(GoneError):
+            journal.since(head.epoch, 2)
 
 
 def test_what_a_new_epoch_starts_with_is_no_change(file: Path) -> None:

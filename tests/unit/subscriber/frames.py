@@ -12,7 +12,8 @@ from caterva2.metadata import describe
 from caterva2.models import DatasetEntry, Kind
 from caterva2.paths import DatasetPath, RootName
 from caterva2.records import SkeletonHead, digest_of
-from caterva2.subscriber.mirror import Mirror, MirrorStore
+from caterva2.subscriber.mirror import Mirror
+from caterva2.subscriber.mirrors import MirrorStore
 from tests.support.arrays import Array
 
 PATH = DatasetPath(RootName("foo"), "dir/a.b2nd")

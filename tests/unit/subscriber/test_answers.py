@@ -19,7 +19,8 @@ from caterva2.models import DatasetEntry
 from caterva2.records import SkeletonHead, digest_of
 from caterva2.slices import Slice
 from caterva2.subscriber.answers import Request, compose
-from caterva2.subscriber.mirror import MirrorStore, StoredFrame
+from caterva2.subscriber.mirrors import MirrorStore
+from caterva2.subscriber.stored import StoredFrame
 from tests.support.arrays import DTYPES, GEOMETRIES, example, same
 from tests.unit.subscriber.frames import PATH, array_source, mirrored, source
 

@@ -11,7 +11,18 @@ from bus.messages import Change, Changes, RootAnnouncement
 from caterva2.errors import NotFoundError
 from caterva2.models import CatalogHead, ChangeEntry, DatasetEntry
 from caterva2.paths import DatasetPath, RootName
-from caterva2.subscriber.catalog import Catalog, CatchUp, DropMirror, Effect, Root, SaveDatasets, SaveRoot
+from caterva2.subscriber.catalog import (
+    Catalog,
+    CatchUp,
+    DatasetChange,
+    DropMirror,
+    Effect,
+    Root,
+    SaveDatasets,
+    SaveRoot,
+    TellChanges,
+    TellRoot,
+)
 
 FOO = RootName("foo")
 NOW = 1000.0
@@ -50,6 +61,17 @@ def listed(catalog: Catalog, seq: int, entries: Sequence[DatasetEntry], epoch: s
     return catalog.listed(asked, CatalogHead(epoch=epoch, seq=seq), catalog.compare(FOO, entries))
 
 
+def kept(effects: Sequence[Effect]) -> list[Effect]:
+    """The effects without those that only tell clients."""
+    return [effect for effect in effects if not isinstance(effect, TellChanges | TellRoot)]
+
+
+def said(effects: Sequence[Effect]) -> list[tuple[str, str, str]]:
+    """What clients are told: type, path and version of each change, or the status of a root."""
+    changes = [change for effect in effects if isinstance(effect, TellChanges) for change in effect.changes]
+    return [(change.type, change.entry.path, change.entry.etag) for change in changes]
+
+
 def following(seq: int = 5, *paths: str) -> Catalog:
     """A catalog in step with the root foo, which has datasets at version 0."""
     catalog = Catalog()
@@ -72,7 +94,7 @@ def test_a_new_root_is_kept_and_not_followed() -> None:
     """The first announcement makes a root known; nobody asked for its datasets yet."""
     catalog = Catalog()
 
-    assert [SaveRoot(FOO)] == catalog.apply(announcement(5), NOW)
+    assert [SaveRoot(FOO), TellRoot(FOO, online=True)] == catalog.apply(announcement(5), NOW)
     assert (True, False, False) == ((root := catalog.root("foo")).online, root.subscribed, root.live(NOW))
 
 
@@ -126,8 +148,8 @@ def test_a_listing_behind_the_announcement_asks_again() -> None:
         (announcement(5, birth=2), [], True),
         (announcement(9, birth=0), [], True),
         (announcement(5, birth=0, status="offline"), [], True),
-        (announcement(5, status="offline"), [SaveRoot(FOO)], False),
-        (announcement(5, birth=2, status="offline"), [SaveRoot(FOO)], False),
+        (announcement(5, status="offline"), [SaveRoot(FOO), TellRoot(FOO, online=False)], False),
+        (announcement(5, birth=2, status="offline"), [SaveRoot(FOO), TellRoot(FOO, online=False)], False),
         (announcement(5, instance="j", status="offline", http="http://localhost:9"), [], True),
         (announcement(5, instance="j", birth=0), [SaveRoot(FOO)], True),
         (announcement(6, instance="j", epoch="F"), [SaveRoot(FOO), CatchUp(FOO)], False),
@@ -158,7 +180,7 @@ def test_a_publisher_that_comes_back_is_live_again() -> None:
     catalog = following(5)
     catalog.apply(announcement(5, status="offline"), NOW)
 
-    assert [SaveRoot(FOO)] == catalog.apply(announcement(5, birth=2), NOW)
+    assert [SaveRoot(FOO), TellRoot(FOO, online=True)] == catalog.apply(announcement(5, birth=2), NOW)
     assert catalog.root("foo").live(NOW)
 
 
@@ -248,7 +270,7 @@ def test_a_change_is_saved_and_a_deletion_gives_its_space_back() -> None:
         SaveDatasets(FOO, (entry("c", "7"),), ("a",)),
         DropMirror(DatasetPath(FOO, "a")),
         SaveRoot(FOO),
-    ] == catalog.apply(changes(change(6, "a", "deleted"), change(7, "c", "created")), NOW)
+    ] == kept(catalog.apply(changes(change(6, "a", "deleted"), change(7, "c", "created")), NOW))
 
 
 @pytest.mark.parametrize(
@@ -307,7 +329,7 @@ def test_an_answer_closes_the_gap() -> None:
     catalog.apply(changes(change(7)), NOW)
     effects = catalog.caught_up(catalog.root("foo"), CatalogHead(epoch="E", seq=7), told(change(6, "b"), change(7)))
 
-    assert [SaveDatasets(FOO, (entry("b", "6"), entry("a", "7")), ()), SaveRoot(FOO)] == effects
+    assert [SaveDatasets(FOO, (entry("b", "6"), entry("a", "7")), ()), SaveRoot(FOO)] == kept(effects)
     assert ({"a": "7", "b": "6"}, True) == (known(catalog), catalog.root("foo").live(NOW))
 
 
@@ -352,7 +374,7 @@ def test_a_new_epoch_is_listed_afresh() -> None:
         SaveDatasets(FOO, (entry("c", "1"),), ("a",)),
         DropMirror(DatasetPath(FOO, "a")),
         SaveRoot(FOO),
-    ] == listed(catalog, 1, [entry("b"), entry("c", "1")], epoch="F")
+    ] == kept(listed(catalog, 1, [entry("b"), entry("c", "1")], epoch="F"))
     assert ({"b": "0", "c": "1"}, True) == (known(catalog), catalog.root("foo").live(NOW))
 
 
@@ -404,7 +426,7 @@ def test_what_an_earlier_run_knew_counts_as_unchecked() -> None:
     catalog.restore(Root(FOO, "http://x", head=("E", 5), subscribed=True, checked=True, heard=NOW), [entry("a")])
 
     assert ({"a": "0"}, False) == (known(catalog), catalog.root("foo").live(NOW))
-    assert [SaveRoot(FOO), CatchUp(FOO)] == catalog.apply(announcement(5), NOW)
+    assert [SaveRoot(FOO), CatchUp(FOO)] == kept(catalog.apply(announcement(5), NOW))
     assert not catalog.root("foo").live(NOW)
     catalog.caught_up(catalog.root("foo"), CatalogHead(epoch="E", seq=5), [])
     assert catalog.root("foo").live(NOW)
@@ -414,15 +436,15 @@ def test_what_an_earlier_run_knew_counts_as_unchecked() -> None:
 
 
 def test_what_a_publisher_says_of_one_dataset_is_taken_in() -> None:
-    """A newer version, a deletion and a new dataset are saved; what is known already is not."""
+    """A newer version and a deletion are saved; what is known already, or not told by the journal yet, is not."""
     catalog, a, c = following(5), DatasetPath(FOO, "a"), DatasetPath(FOO, "c")
 
     assert [] == catalog.observe(a, entry("a"))
-    assert [SaveDatasets(FOO, (entry("a", "9"),), ())] == catalog.observe(a, entry("a", "9"))
-    assert [SaveDatasets(FOO, (), ("a",)), DropMirror(a)] == catalog.observe(a, None)
+    assert [SaveDatasets(FOO, (entry("a", "9"),), ())] == kept(catalog.observe(a, entry("a", "9")))
+    assert [SaveDatasets(FOO, (), ("a",)), DropMirror(a)] == kept(catalog.observe(a, None))
     assert [] == catalog.observe(a, None)
-    assert [SaveDatasets(FOO, (entry("c", "9"),), ())] == catalog.observe(c, entry("c", "9"))
-    assert {"b": "0", "c": "9"} == known(catalog)
+    assert [] == catalog.observe(c, entry("c", "9"))
+    assert {"b": "0"} == known(catalog)
 
 
 def test_a_suspected_version_is_no_version() -> None:
@@ -599,3 +621,85 @@ def test_any_loss_repetition_and_order_ends_with_the_truth(steps: list[tuple[str
             else catalog.listed(root, head, catalog.compare(FOO, listing))
         )
     assert publisher.datasets == known(catalog)
+
+
+# -- what clients are told --------------------------------------------------------------------------------
+
+
+def test_clients_are_told_what_is_another_version() -> None:
+    """Changes that come over the bus are told once for each path, as they look after all of them."""
+    catalog = following(5)
+    each = (change(6, "a"), change(7, "c", "created"), change(8, "b", "deleted"), change(9, "a"))
+
+    assert [("modified", "a", "9"), ("created", "c", "7"), ("deleted", "b", "0")] == said(
+        catalog.apply(changes(*each), NOW)
+    )
+    assert [] == said(catalog.apply(changes(*each), NOW))
+
+
+def test_clients_are_told_what_was_missed() -> None:
+    """An answer over HTTP and a listing afresh are told as what they change; what is the same is not told."""
+    catalog = following(5)
+    catalog.apply(changes(change(7)), NOW)
+    root = catalog.root("foo")
+
+    assert [("modified", "b", "6"), ("modified", "a", "7")] == said(
+        catalog.caught_up(root, CatalogHead(epoch="E", seq=7), told(change(6, "b"), change(7)))
+    )
+    assert [] == said(catalog.caught_up(root, CatalogHead(epoch="E", seq=7), told(change(6, "b"), change(7))))
+    assert [("created", "c", "3"), ("deleted", "b", "6")] == said(
+        listed(catalog, 1, [entry("a", "7"), entry("c", "3")], epoch="F")
+    )
+
+
+def test_the_first_listing_is_no_change() -> None:
+    """Datasets that are listed because someone begins to follow the root were there before."""
+    catalog = Catalog()
+    catalog.apply(announcement(5), NOW)
+    catalog.subscribe("foo")
+
+    assert [] == said(listed(catalog, 5, [entry("a")]))
+
+
+def test_clients_are_told_what_a_publisher_says_of_one_dataset() -> None:
+    """A version that a read found is told as any other change."""
+    catalog, a = following(5), DatasetPath(FOO, "a")
+
+    assert [("modified", "a", "9")] == said(catalog.observe(a, entry("a", "9")))
+    assert TellChanges(FOO, (DatasetChange("modified", entry("a", "10")),)) in catalog.observe(a, entry("a", "10"))
+    assert [("deleted", "a", "10")] == said(catalog.observe(a, None))
+
+
+# -- how current it is ------------------------------------------------------------------------------------
+
+
+def test_it_is_known_when_a_root_was_last_current() -> None:
+    """Announcements and changes in step, the end of the bus and last wills say until when the datasets were right."""
+    catalog = Catalog()
+    catalog.apply(announcement(5), NOW)
+    catalog.subscribe("foo")
+    assert catalog.root("foo").current is None
+    asked = catalog.root("foo")
+    catalog.listed(asked, CatalogHead(epoch="E", seq=5), catalog.compare(FOO, []), NOW + 1)
+    seen = [catalog.root("foo").current]
+    for step, message in enumerate((announcement(5), changes(change(6)), announcement(8), announcement(9)), 2):
+        catalog.apply(message, NOW + step)
+        seen.append(catalog.root("foo").current)
+    catalog.disconnected(NOW + 8)
+
+    assert [NOW + 1, NOW + 2, NOW + 3, NOW + 3, NOW + 3] == seen
+    assert NOW + 3 == catalog.root("foo").current
+
+
+@pytest.mark.parametrize("end", ["will", "bus"])
+def test_a_root_is_current_until_its_end_is_heard(end: str) -> None:
+    """What was live was right until the last will came, or the bus was lost."""
+    catalog = following(5)
+
+    if end == "will":
+        catalog.apply(announcement(5, status="offline"), NOW + 7)
+    else:
+        catalog.disconnected(NOW + 7)
+
+    assert NOW + 7 == catalog.root("foo").current
+    assert not catalog.root("foo").live(NOW + 7)

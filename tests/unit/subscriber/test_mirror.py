@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +15,14 @@ import blosc2
 import numpy as np
 import pytest
 
-from caterva2.chunks import UNINIT
+from caterva2.chunks import UNINIT, compress_file_chunk
 from caterva2.errors import BadGatewayError, FrameError, StorageFullError
-from caterva2.frames import Skeleton
+from caterva2.frames import Skeleton, file_skeleton
+from caterva2.metadata import describe
+from caterva2.models import DatasetEntry
 from caterva2.paths import DatasetPath, RootName
-from caterva2.records import digest_of
-from caterva2.subscriber.mirror import MirrorStore
+from caterva2.records import SkeletonHead, digest_of
+from caterva2.subscriber.mirrors import MirrorStore
 from tests.support.arrays import Array, example, same
 from tests.unit.subscriber.frames import PATH, Source, array_source, mirrored, source
 
@@ -150,6 +153,29 @@ def test_after_a_clean_stop_the_map_is_believed(tmp_path: Path) -> None:
     assert same(VALUES[500:600], mirror.handle[500:600])
 
 
+def test_a_plain_file_survives_a_restart(tmp_path: Path) -> None:
+    """The header of a plain file's first chunk is made up until the chunk comes; then the mirror is still sound."""
+    skeleton = file_skeleton(3000)
+    info = describe("file", skeleton, skeleton.layout(), cbytes=0, mtime=1.0)
+    entry = DatasetEntry(path="a.txt", kind="file", etag="1", nbytes=3000, mtime=1.0)
+    store, path = MirrorStore(tmp_path), DatasetPath(RootName("foo"), "a.txt")
+    chunk = compress_file_chunk(b"abc" * 1000)
+    store.create(path, SkeletonHead(entry=entry, info=info, slotted=True), skeleton).put(0, digest_of(chunk), chunk)
+    store.close()
+    mirror = MirrorStore(tmp_path).load(path)
+
+    assert mirror is not None
+    assert ([], chunk) == (mirror.missing([0]), mirror.chunk(0))
+
+
+@pytest.mark.parametrize("at", [0, 2, 3, 4, 8, 12])
+def test_a_damaged_header_of_the_first_chunk_is_found_out(tmp_path: Path, at: int) -> None:
+    """What Blosc2 opens a frame with is checked, whether the chunk is there or not."""
+    MirrorStore(tmp_path).create(PATH, SOURCE.head, SOURCE.skeleton)
+    with flipped(files(tmp_path)[0], int(SOURCE.layout.offsets[0]) + at):
+        assert MirrorStore(tmp_path).load(PATH) is None
+
+
 def test_after_an_unclean_stop_the_digest_decides(tmp_path: Path) -> None:
     """Without the mark of a clean stop, a chunk counts once its digest was found right."""
     mirrored(tmp_path, SOURCE)
@@ -182,18 +208,20 @@ def test_a_chunk_of_an_unclean_stop_may_say_any_length(tmp_path: Path) -> None:
     """A chunk whose own length was damaged is a hole, and not an error."""
     mirrored(tmp_path, SOURCE)
     for at in range(12, 16):
-        with flipped(files(tmp_path)[0], int(SOURCE.layout.offsets[0]) + at):
+        with flipped(files(tmp_path)[0], int(SOURCE.layout.offsets[1]) + at):
             mirror = MirrorStore(tmp_path).load(PATH)
-            if mirror is not None:
-                mirror.verify(range(11))
-                assert [0] == mirror.missing(range(11))
+            assert mirror is not None
+            mirror.verify(range(11))
+            assert [1] == mirror.missing(range(11))
+        SOURCE.put(mirror, 1)
 
 
 _PUTTER = """
 import sys
+import time
 from pathlib import Path
 import numpy as np
-from caterva2.subscriber.mirror import MirrorStore
+from caterva2.subscriber.mirrors import MirrorStore
 from tests.unit.subscriber.frames import PATH, array_source
 values = np.random.default_rng(5).integers(0, 2**40, 40_000)
 source = array_source(values, chunks=(1000,), blocks=(1000,))
@@ -243,7 +271,7 @@ def test_a_damaged_mirror_is_removed_and_counts_as_none(tmp_path: Path, seed: in
     (file,) = files(tmp_path)
     good = file.read_bytes()
     rng = random.Random(seed)
-    footer = len(good) - 48
+    footer = len(good) - 56
     for _ in range(150):
         data = bytearray(good)
         for _ in range(rng.choice((1, 2, 8))):
@@ -261,13 +289,13 @@ def test_a_damaged_mirror_is_removed_and_counts_as_none(tmp_path: Path, seed: in
             assert SOURCE.chunk(n) == mirror.chunk(n)
 
 
-@pytest.mark.parametrize("field", range(5))
+@pytest.mark.parametrize("field", range(6))
 @pytest.mark.parametrize("value", [0, 1, 2**31, 2**62, 2**64 - 1])
 def test_a_footer_that_lies_is_found_out(tmp_path: Path, field: int, value: int) -> None:
     """Lengths in the footer that contradict the file make it no mirror."""
     mirrored(tmp_path, SOURCE)
     (file,) = files(tmp_path)
-    at = len(file.read_bytes()) - 40 + 8 * field
+    at = len(file.read_bytes()) - 48 + 8 * field
     data = bytearray(file.read_bytes())
     data[at : at + 8] = value.to_bytes(8, "little")
     file.write_bytes(data)
@@ -281,9 +309,9 @@ def test_a_head_cut_out_of_the_file_is_found_out(tmp_path: Path) -> None:
     mirrored(tmp_path, SOURCE)
     (file,) = files(tmp_path)
     data = file.read_bytes()
-    head = int.from_bytes(data[-8:], "little")
-    for keep in range(-48, 4, 4):
-        file.write_bytes(data[: head + keep].ljust(head + keep, b"\0") + data[-48:])
+    head = int.from_bytes(data[-16:-8], "little")
+    for keep in range(-56, 4, 4):
+        file.write_bytes(data[: head + keep].ljust(head + keep, b"\0") + data[-56:])
 
         assert MirrorStore(tmp_path).load(PATH) is None
 
@@ -358,6 +386,39 @@ def test_removing_leaves_nothing_behind(tmp_path: Path) -> None:
 
     assert ([], None, None) == (files(tmp_path), store.get(PATH), store.load(PATH))
     assert same(VALUES, mirror.handle[...])
+
+
+def test_a_deleted_dataset_is_the_donor_of_one_that_looks_the_same(tmp_path: Path) -> None:
+    """Under another name the chunks of a deleted dataset are at hand, once, and its disk is not kept for ever."""
+    other = DatasetPath(RootName("foo"), "other.b2nd")
+    store = MirrorStore(tmp_path)
+    SOURCE.fill(store.create(PATH, SOURCE.head, SOURCE.skeleton))
+    store.close()
+    store = MirrorStore(tmp_path)
+    store.remove(PATH)
+    donor = store.create(other, SOURCE.head, SOURCE.skeleton).donor
+
+    assert donor is not None
+    assert [digest_of(SOURCE.chunk(n)) for n in range(11)] == [donor.digest(n) for n in range(11)]
+    assert store.create(DatasetPath(RootName("foo"), "third"), SOURCE.head, SOURCE.skeleton).donor is None
+
+
+def test_the_disk_of_deleted_datasets_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deleted datasets that do not return are closed after a minute, and at most 64 wait for that."""
+    store = MirrorStore(tmp_path)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for i in range(80):
+        path = DatasetPath(RootName("foo"), f"{i}")
+        published = array_source(example((20,), seed=i * 1000), chunks=(10,), blocks=(10,))
+        published.put(store.create(path, published.head, published.skeleton), 0)
+        store.remove(path)
+    held = len(list(Path("/proc/self/fd").iterdir())) - before
+    now = time.monotonic()
+    monkeypatch.setattr("time.monotonic", lambda: now + 61)
+    store.tidy()
+
+    assert 0 < held <= 64
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def test_removing_a_root_leaves_the_others(tmp_path: Path) -> None:

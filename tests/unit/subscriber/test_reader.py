@@ -28,7 +28,7 @@ from caterva2.settings import PublisherSettings
 from caterva2.subscriber.answers import Answer, Query
 from caterva2.subscriber.catalog import Catalog
 from caterva2.subscriber.follower import Follower
-from caterva2.subscriber.mirror import MirrorStore
+from caterva2.subscriber.mirrors import MirrorStore
 from caterva2.subscriber.origin import Origin
 from caterva2.subscriber.reader import Read, Reader
 from caterva2.subscriber.store import CatalogStore
