@@ -110,9 +110,9 @@ def delta(bench: Bench) -> list[Figure]:
         connection.drain("/api/fetch/foo/large.b2nd")
         array = blosc2.open(str(file), mode="a")
         array[: CHUNKS[0]] = np.random.default_rng(2).integers(0, 1 << 20, CHUNKS).astype(np.float32)
-        stored = len(blosc2.open(str(file), mode="r").schunk.get_chunk(0))
-        before = metrics(chain.publisher.url)
         _wait_for_seq(chain, 1)
+        stored = len(httpx.get(f"{chain.publisher.url}/api/download/large.b2nd?nchunk=0").raise_for_status().content)
+        before = metrics(chain.publisher.url)
         start = time.perf_counter()
         connection.drain("/api/fetch/foo/large.b2nd")
         seconds = time.perf_counter() - start
