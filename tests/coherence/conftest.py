@@ -10,7 +10,7 @@ from tests.coherence.bugs import put_in_chosen
 
 _PAYLOAD = 100
 """Bytes from which a write is more than a mark."""
-_SLOW = 0.003
+_SLOW = 0.01
 """Seconds."""
 
 

@@ -13,7 +13,7 @@ import blosc2
 import numpy as np
 import numpy.typing as npt
 
-CHUNK = 1000
+CHUNK = 36_000
 """Elements."""
 Stamps = tuple[int, ...]
 Values = npt.NDArray[np.int64]
@@ -105,7 +105,8 @@ def write(file: Path, stamps: Stamps) -> None:
     """Write a version beside the file, then put it in the file's place."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f"{file.name}.part")
-    cparams = blosc2.CParams(nthreads=1, codec=blosc2.Codec.LZ4, clevel=1)
+    # Not compressed, so that a chunk is more than what the subscriber writes without a thread (256 KB).
+    cparams = blosc2.CParams(nthreads=1, clevel=0)
     blosc2.asarray(values_of(stamps), chunks=(CHUNK,), urlpath=str(part), mode="w", cparams=cparams)
     part.replace(file)
 

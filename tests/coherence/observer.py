@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from random import Random
 
 import blosc2
 import httpx
@@ -140,7 +141,11 @@ class Observer:
         if answer.status_code == 404:
             right = [i for i in candidates if history.versions[i].stamps is None]
         else:
-            found = pieces(blosc2.ndarray_from_cframe(answer.content)[:], start)
+            try:
+                values = blosc2.ndarray_from_cframe(answer.content)[:]
+            except (RuntimeError, ValueError) as error:
+                raise CoherenceError(f"no sound array: {error}") from error
+            found = pieces(values, start)
             right = [i for i in candidates if matches(history.versions[i], found, start, stop)]
             if not right:
                 raise CoherenceError(f"read {found}, which is of no version that is allowed")
@@ -171,15 +176,16 @@ class Observer:
         ]
         return "\n  ".join(lines[:2] + lines[2:][-12:])
 
-    def read_while(self, path: str, work: Callable[[], None], readers: int = 3) -> None:
+    def read_while(self, path: str, work: Callable[[], None], readers: int = 6) -> None:
         """Read random slices again and again, several at once, while something is done."""
         done: list[None] = []
 
         def reading(number: int) -> None:
-            position = number
+            rng = Random(number)
             while not done:
-                position = (position * 7919 + 104729) % (6 * CHUNK)
-                self.read(path, position // 2, position)
+                start = rng.choice([0, rng.randrange(5 * CHUNK)])
+                self.read(path, start, start + rng.choice([10, CHUNK, 6 * CHUNK]))
+                time.sleep(rng.uniform(0.0, 0.01))
 
         with ThreadPoolExecutor(readers) as pool:
             running = [pool.submit(reading, number) for number in range(readers)]
