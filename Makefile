@@ -27,7 +27,7 @@ demo: $(VENV)/.installed-demo
 	@$(BIN)/python -m caterva2.demo $(if $(ONCE),--once)
 
 test: $(VENV)/.installed-tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --durations 12 $(PYTEST_ARGS)
 
 check: $(VENV)/.installed-tests
 	$(BIN)/ruff check .

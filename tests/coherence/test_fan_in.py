@@ -80,6 +80,7 @@ def test_10000_files_replaced_in_seconds_are_announced_in_few_messages(world: Wo
     wait_until(lambda: world.get(f"download/{ROOT}/many/{_FILES - 1}.txt").content == b"newer", "the last one", 30)
     assert len(world.changes) < 2 * _FILES, "changes of one path are coalesced"
     assert max(world.payloads) <= MAX_PAYLOAD
-    assert len(world.payloads) < _FILES / 50, "changes are sent many at once"
+    # A batch each 100 ms at most, so their number grows with the time that the machine takes to write the files.
+    assert len(world.payloads) < _FILES / 20, "changes are sent many at once"
     assert sorted(taken)[len(taken) // 2] < 0.1, "reads are not held up"
     assert max(taken) < 2.0

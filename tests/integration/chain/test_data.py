@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from caterva2.client import Dataset, File
 from tests.integration.chain.daemons import ROOT, Chain, running_chain
+from tests.support.waiting import wait_until
 
 MIB = 1 << 20
 # fmt: off
@@ -379,7 +380,8 @@ def test_reads_frames_that_are_stored_as_directories(chain: Chain, suffix: str) 
         actual = np.frombuffer(chain.client.fetch(f"{ROOT}/{file.name}"), "i4").reshape(60, 50)
 
     assert_same(values, actual)
-    assert file.name in chain.client.get_list(ROOT)
+    # What is read before the publisher has announced it is listed a little later.
+    wait_until(lambda: file.name in chain.client.get_list(ROOT), "the frame in the list")
     assert not any(name.startswith(f"{file.name}/") for name in chain.client.get_list(ROOT))
 
 
