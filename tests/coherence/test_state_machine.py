@@ -31,6 +31,8 @@ FATES = st.lists(st.sampled_from(["lose", "lose", "repeat", "hold", "deliver"]),
 EXAMPLES = "COHERENCE_EXAMPLES"
 """How many examples are tried; more than the few of a test run in a soak."""
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a disk that others keep busy would slow down every change
+_SMALL_CACHE = 1_200_000
+"""Bytes; about four chunks."""
 _SETTLED = 10.0
 """Seconds within which everything is as it was last written, once nothing is wrong any more."""
 
@@ -47,7 +49,9 @@ class Coherence(RuleBasedStateMachine):
         self.stack = ExitStack()
         directory = Path(tempfile.mkdtemp(prefix="coherence-", dir=_MEMORY if _MEMORY.is_dir() else None))
         self.stack.callback(shutil.rmtree, directory, ignore_errors=True)
-        self.world = self.stack.enter_context(running_world(directory / "w"))
+        # Every other subscriber has room for a part of the chunks only, so that reads drive others' chunks out.
+        cache_size = _SMALL_CACHE if type(self).examples % 2 else None
+        self.world = self.stack.enter_context(running_world(directory / "w", cache_size))
         self.observer = Observer(self.world, found=self.found)
         self.backed_up = False
 

@@ -47,13 +47,15 @@ class World:
     Args:
         portal: to the loop in which they run.
         directory: for all files.
+        cache_size: of the subscriber, in bytes; None is no limit.
+        settings: of the publisher, where they shall be others.
 
     Attributes:
         changes: the paths of all changes that were published.
         payloads: the sizes of the messages that told them, in bytes.
     """
 
-    def __init__(self, portal: BlockingPortal, directory: Path, **settings: Any) -> None:
+    def __init__(self, portal: BlockingPortal, directory: Path, cache_size: int | None = None, **settings: Any) -> None:
         self.directory = directory
         self.root = directory / ROOT
         self.root.mkdir(parents=True)
@@ -64,6 +66,8 @@ class World:
         self._publisher_settings = {"settle": SETTLE, "heartbeat": HEARTBEAT} | settings
         self.publisher = self.another_publisher(self.root, "pub")
         subscriber = SubscriberSettings(http=ANY_PORT, statedir=directory / "sub", max_staleness=MAX_STALENESS)
+        # Far less than the least that a user can set, so that little data drives some of itself out.
+        subscriber = subscriber.model_copy(update={"cache_size": cache_size})
         self.subscriber = Daemon(portal, self._create_subscriber, subscriber)
         self.http = httpx.Client(timeout=30, trust_env=False)
 
@@ -129,10 +133,10 @@ class World:
 
 
 @contextmanager
-def running_world(directory: Path, **settings: Any) -> Iterator[World]:
+def running_world(directory: Path, cache_size: int | None = None, **settings: Any) -> Iterator[World]:
     """Give a world that runs; at the end it is stopped."""
     with start_blocking_portal(backend_options={"use_uvloop": True}) as portal:
-        world = World(portal, directory, **settings)
+        world = World(portal, directory, cache_size, **settings)
         try:
             world.start()
             yield world
