@@ -47,6 +47,8 @@ def test_suggestions(tmp_path: Path) -> None:
         demo.wait_for("until you press Ctrl-C")
         lines = [line.strip() for line in demo.output.splitlines() if "--subscriber" in line]
         results = [run(["/bin/sh", "-c", line], cwd=tmp_path) for line in lines]
+        # Killed, as it is at the end of the context, it could not end its daemons.
+        demo.interrupt()
 
     assert 4 == len(lines)
     assert [0] * 4 == [done.returncode for done in results], [done.stderr for done in results]
