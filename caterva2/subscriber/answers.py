@@ -334,12 +334,13 @@ def _special_offset(kind: int | None) -> int:
 
 def _joined(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Join small chunks, so that each piece is worth a trip through the server."""
-    batch: list[bytes] = []
+    batch, size = list[bytes](), 0
     for chunk in chunks:
         batch.append(chunk)
-        if sum(map(len, batch)) >= _PIECE:
+        size += len(chunk)
+        if size >= _PIECE:
             yield b"".join(batch)
-            batch = []
+            batch, size = [], 0
     yield b"".join(batch)
 
 
