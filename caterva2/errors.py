@@ -10,6 +10,7 @@ raises the class of the status that it got, so an error keeps its meaning across
     │   ├── SliceError (IndexError)              not a slice, or one outside of the dataset's shape
     │   └── SettingsError                        caterva2.toml, environment or options
     ├── AuthenticationError                 401
+    │   └── UnauthorizedError                    the token that a daemon shows is missing, or does not hold
     ├── ForbiddenError                      403
     ├── NotFoundError (LookupError)         404
     ├── ConflictError                       409
@@ -73,6 +74,10 @@ class AuthenticationError(Caterva2Error):
     """The request needs a login."""
 
     status = 401
+
+
+class UnauthorizedError(AuthenticationError):
+    """The token that a daemon shows is missing, or does not hold."""
 
 
 class ForbiddenError(Caterva2Error):
