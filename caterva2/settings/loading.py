@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from caterva2.address import Address
 from caterva2.errors import Caterva2Error, SettingsError
 from caterva2.settings.models import (
     SECTIONS,
@@ -21,6 +23,7 @@ from caterva2.settings.models import (
 from caterva2.settings.sources import CONF_FILE, WITH_ID, Given, Options, Section, Source, one_line, read_sources
 
 _Settings = TypeVar("_Settings", bound=ServiceSettings)
+_Model = TypeVar("_Model", bound=BaseModel)
 _Layer: TypeAlias = Mapping[str, Given | Section]
 
 
@@ -72,8 +75,21 @@ def _partner(sources: list[Source], section: str) -> Given | None:
         for key in ("urlbase", "http"):
             given = source.sections.get(section, {}).get(key)
             if given is not None and given.value != "":
-                return given
+                return _with_scheme(given) if key == "http" and _speaks_tls(sources, section) else given
     return None
+
+
+def _speaks_tls(sources: list[Source], section: str) -> bool:
+    given = (source.sections.get(section, {}).get("certificate") for source in sources)
+    return next((each.value != "" for each in given if each is not None), False)
+
+
+def _with_scheme(given: Given) -> Given:
+    try:
+        return Given(replace(Address.parse(given.value), tls=True).url, given.place)
+    except Caterva2Error:
+        # The partner's own check says what is wrong with it.
+        return given
 
 
 def _load(model: type[_Settings], section: str, sources: list[Source], cwd: Path) -> _Settings:
@@ -84,8 +100,14 @@ def _load(model: type[_Settings], section: str, sources: list[Source], cwd: Path
         settings = model(**layered)
     except ValidationError as error:
         raise SettingsError(_explain(error.errors()[0], section, sources, layers)) from None
-    paths = {key: cwd / value for key, value in settings if isinstance(value, Path)}
-    return settings.model_copy(update=paths)
+    return _below(settings, cwd)
+
+
+def _below(model: _Model, cwd: Path) -> _Model:
+    """Let relative paths start at the current directory."""
+    paths = {key: cwd / value for key, value in model if isinstance(value, Path)}
+    models = {key: _below(value, cwd) for key, value in model if isinstance(value, BaseModel)}
+    return model.model_copy(update=paths | models)
 
 
 def _layers(section: str, sources: list[Source], identifier: str) -> list[_Layer]:

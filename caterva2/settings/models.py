@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -19,11 +19,14 @@ from caterva2.settings.kinds import (
     ListenAddress,
     LogLevel,
     MqttListener,
+    OptionalFile,
     OptionalUrl,
     PublishedName,
     Seconds,
     ServiceId,
     SubscriberUrl,
+    Token,
+    TokensByRoot,
 )
 
 
@@ -40,6 +43,12 @@ class BusSettings(BaseModel):
     """The name to join the MQTT broker with; "" joins anonymously, as cat2bro's own allows."""
     password: str = Field(default="", repr=False)
     """The password of that name."""
+    ca: OptionalFile = None
+    """The file of more authorities whose certificates are believed, of bus, broker and publishers."""
+    certificate: OptionalFile = None
+    """The file of our own certificate, for servers that ask their clients for one."""
+    key: OptionalFile = None
+    """The file of its private key, when it is not in the same one."""
     keepalive: int = Field(default=15, ge=1, le=3600)
     """Seconds between two signs of life; 15 notices a dead connection within 30, for 2 bytes each."""
 
@@ -76,6 +85,10 @@ class BrokerSettings(ServiceSettings):
     """The directory of its state: the roots that it knows."""
     urlbase: OptionalUrl = None
     """The address that others reach it at, when it is not that of `http` (a reverse proxy, `*:port`)."""
+    certificate: OptionalFile = None
+    """The file of a certificate, with which `http` speaks https; SIGHUP has it read again."""
+    key: OptionalFile = None
+    """The file of its private key, when it is not in the same one."""
     loglevel: LogLevel = "info"
     """The least severe messages to log: debug, info, warning or error; info tells who comes and goes."""
     bus: BusSettings = BusSettings()
@@ -99,6 +112,14 @@ class PublisherSettings(ServiceSettings):
     """The address that it announces, when it is not that of `http` (a reverse proxy, `*:port`)."""
     broker: BrokerUrl = "http://localhost:8000"
     """The broker's address; "" is none. Left out, it is that of the `[broker]` section."""
+    certificate: OptionalFile = None
+    """The file of a certificate, with which `http` speaks https; SIGHUP has it read again."""
+    key: OptionalFile = None
+    """The file of its private key, when it is not in the same one."""
+    access: Literal["auto", "open", "token"] = "auto"
+    """Whom it answers: all (open), or who shows a token; auto is open when it listens on loopback only."""
+    token: Token = Field(default="", repr=False)
+    """A token that it accepts beside those of the broker. Better put into the environment than into a file."""
     loglevel: LogLevel = "info"
     """The least severe messages to log: debug, info, warning or error; info tells who comes and goes."""
     heartbeat: Seconds = 30.0
@@ -124,12 +145,18 @@ class SubscriberSettings(ServiceSettings):
     """The address that clients reach it at, when it is not that of `http` (a reverse proxy, `*:port`)."""
     broker: BrokerUrl = "http://localhost:8000"
     """The broker's address; "" is none. Left out, it is that of the `[broker]` section."""
+    certificate: OptionalFile = None
+    """The file of a certificate, with which `http` speaks https; SIGHUP has it read again."""
+    key: OptionalFile = None
+    """The file of its private key, when it is not in the same one."""
     loglevel: LogLevel = "info"
     """The least severe messages to log: debug, info, warning or error; info tells who comes and goes."""
     max_staleness: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 1.0
     """Seconds that a copy is served unchecked while the bus is away; 1 spares most reads a question."""
     cache_size: CacheSize = None
     """The disk that copies of remote datasets may take, such as "50G"; "" is as much as there is."""
+    tokens: TokensByRoot = Field(default={}, repr=False)
+    """Tokens to show to publishers whose root the broker gives none for, by root."""
     secret: str = Field(default="", repr=False)
     """What logins are signed with; "" is no logins. Better put into CATERVA2_SECRET than into a file."""
     bus: BusSettings = BusSettings()
@@ -145,6 +172,8 @@ class ClientSettings(ServiceSettings):
     """The name to log in with; "" reads what is open to all."""
     password: str = Field(default="", repr=False)
     """The password of that name."""
+    ca: OptionalFile = None
+    """The file of more authorities whose certificates are believed."""
 
     @property
     def urlbase(self) -> str:
