@@ -202,10 +202,15 @@ class VerifyAnswer(Model):
 
 
 class BusInfo(Model):
-    """`GET /api/bus` of the broker: where the message bus is, best first."""
+    """`GET /api/bus` of the broker: where the message bus is, best first, and what its tokens are checked with.
+
+    Attributes:
+        keys: public keys, as JWKs.
+    """
 
     urls: tuple[str, ...]
     prefix: str = "caterva2"
+    keys: tuple[dict[str, Any], ...] = ()
 
 
 class Health(Model):
