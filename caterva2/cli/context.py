@@ -39,7 +39,7 @@ class Context:
         from caterva2.client import Client
 
         auth = (self.settings.username, self._password()) if self.settings.username else None
-        return Client(self.settings.urlbase, auth)
+        return Client(self.settings.urlbase, auth, ca=self.settings.ca)
 
     def _password(self) -> str:
         if self.settings.password:
