@@ -44,9 +44,7 @@ def _users_file(options: Mapping[str, Any]) -> Path:
     given = {key: options[key] for key in _OPTIONS}
     file = load_broker(given, os.environ, Path.cwd()).users
     if file is None:
-        raise SettingsError(
-            "there is no users file: name one with --users, CATERVA2_BROKER_USERS or users in [broker]"
-        )
+        raise SettingsError("there is no users file: name one with --users, CATERVA2_BROKER_USERS or users in [broker]")
     return file
 
 

@@ -151,7 +151,11 @@ def _add_user_commands(made: argparse.ArgumentParser) -> None:
     adding.add_argument("user", metavar="NAME", help="the name to log in with")
     adding.add_argument("--role", required=True, choices=ROLES, help="what the user may do")
     adding.add_argument(
-        "--root", metavar="PATTERN", action="append", default=[], help="a root that a publisher may announce: foo, lab-*"
+        "--root",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="a root that a publisher may announce: foo, lab-*",
     )
     adding.add_argument("--password-file", metavar="FILE", help="read the password from the first line of this file")
     removing = add("remove", "Remove a user; its roots still belong to it until an admin releases them.")
