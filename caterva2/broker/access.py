@@ -40,6 +40,8 @@ class BrokerAccess:
         passwords: checks them.
         users: by name.
         anonymous: whether clients without a name may come in; None: those on this machine.
+
+    Attributes:
         on_claim: called when a root has got an owner.
     """
 
@@ -51,7 +53,6 @@ class BrokerAccess:
         *,
         users: Users | None = None,
         anonymous: bool | None = None,
-        on_claim: Callable[[], None] | None = None,
     ) -> None:
         self._topics = topics
         self._owners = owners
@@ -59,7 +60,7 @@ class BrokerAccess:
         self._users: Mapping[str, Rights] = {}
         self._known: Users = {}
         self._anonymous = anonymous
-        self._on_claim = on_claim or (lambda: None)
+        self.on_claim: Callable[[], None] = lambda: None
         self._open = tuple(f"{topics.prefix}/{kind}/" for kind in ("root", "change", "service"))
         self.replace(users or {})
 
@@ -74,6 +75,10 @@ class BrokerAccess:
     def has_users(self) -> bool:
         """Whether anybody can come in under a name."""
         return bool(self._known)
+
+    def has_user(self, name: str) -> bool:
+        """Whether there is a user of this name."""
+        return name in self._known
 
     def lets_in_unnamed(self, *, local: bool) -> bool:
         """Whether a client without a name may come in.
@@ -129,7 +134,7 @@ class BrokerAccess:
         if not self._owners.claim(root, user):
             return "too many roots have an owner already"
         logger.info("root %s belongs to %s from now on", root, user)
-        self._on_claim()
+        self.on_claim()
         return None
 
     def may_subscribe(self, member: Member, filter: str) -> str | None:

@@ -15,6 +15,7 @@ from bus.interface import Connected, Event
 from bus.messages import RootAnnouncement, ServiceStatus
 from bus.topics import Topics
 from caterva2.broker.registry import CameOnline, Conflict, Effect, Registry, Removed, Save, Saved, WentOffline
+from caterva2.broker.tokens import Grants
 from caterva2.daemon.statedir import StateDir
 
 logger = logging.getLogger(__name__)
@@ -35,15 +36,22 @@ class Follower:
         bus: where announcements come from.
         state: where the registry's file is.
         status: makes our own status, of the number of a connection and whether we are there.
+        grants: hands out tokens, once told who came.
     """
 
     def __init__(
-        self, registry: Registry, bus: BusClient, state: StateDir, status: Callable[[int, bool], ServiceStatus]
+        self,
+        registry: Registry,
+        bus: BusClient,
+        state: StateDir,
+        status: Callable[[int, bool], ServiceStatus],
+        grants: Grants,
     ) -> None:
         self._registry = registry
         self._bus = bus
         self._state = state
         self._status = status
+        self._grants = grants
         self._changed = asyncio.Event()
         # A cancelled task leaves its thread writing.
         self._writing = threading.Lock()
@@ -53,6 +61,7 @@ class Follower:
         async for event in self._bus.messages():
             if isinstance(event, Connected):
                 await self._introduce(online=True)
+                self._grants.everyone()
             else:
                 self._carry_out(self._take(event))
 
@@ -68,6 +77,10 @@ class Follower:
             self._carry_out(self._registry.expire(time.monotonic()))
             if retained is not None:
                 self._forget_cleared(topics, retained())
+
+    def changed(self) -> None:
+        """Have the registry written; something in it was changed from elsewhere."""
+        self._changed.set()
 
     async def save(self) -> None:
         """Write the registry when it has changed, for ever."""
@@ -101,7 +114,10 @@ class Follower:
             case RootAnnouncement():
                 return self._registry.announce(event, time.monotonic())
             case ServiceStatus():
-                return self._registry.tell(event)
+                effects = self._registry.tell(event)
+                if (event.kind, event.status) == ("subscriber", "online"):
+                    self._grants.user_came(event.user)
+                return effects
         return []
 
     def _carry_out(self, effects: list[Effect]) -> None:
@@ -111,6 +127,7 @@ class Follower:
                     self._changed.set()
                 case CameOnline(root):
                     logger.info("root %s is online at %s", root.name, root.http)
+                    self._grants.root_came(root.name)
                 case WentOffline(name, reason):
                     logger.info("root %s is offline: %s", name, reason)
                 case Removed(name):

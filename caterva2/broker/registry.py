@@ -125,6 +125,10 @@ class Registry:
         """The names of the roots."""
         return list(self._roots)
 
+    def online(self) -> list[str]:
+        """The names of the roots that are there, as far as is known."""
+        return [name for name, entry in self._roots.items() if entry.online]
+
     def services(self) -> list[tuple[str, str]]:
         """The kinds and IDs of the services."""
         return list(self._services)

@@ -168,7 +168,8 @@ def test_the_first_owner_keeps_a_root(passwords: Passwords, caplog: pytest.LogCa
     claims: list[int] = []
     registry = Registry()
     users = {"pia": PIA, "pat": make_user("pat", "publisher", ("*",), "x"), "sue": SUE}
-    made = access(passwords, registry, users=users, on_claim=lambda: claims.append(1))
+    made = access(passwords, registry, users=users)
+    made.on_claim = lambda: claims.append(1)
     pia, pat, anonymous = Member("pia", "publisher"), Member("pat", "publisher"), Member("", "anonymous")
 
     assert made.may_publish(anonymous, "caterva2/root/foo") is None
