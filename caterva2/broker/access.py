@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from bus.access import Credentials, Member
+from bus.chatter import Chatter
 from bus.topics import ChangeTopic, RootTopic, Topics
 from caterva2.broker import rules
 from caterva2.broker.passwords import Passwords
@@ -61,15 +62,18 @@ class BrokerAccess:
         self._known: Users = {}
         self._anonymous = anonymous
         self.on_claim: Callable[[], None] = lambda: None
+        self._chatter = Chatter(logger)
         self._open = tuple(f"{topics.prefix}/{kind}/" for kind in ("root", "change", "service"))
         self.replace(users or {})
 
-    def replace(self, users: Users) -> set[str]:
-        """Go by these users from now on; the names of those who are gone or changed."""
-        changed = {name for name, user in self._known.items() if users.get(name) != user}
+    def replace(self, users: Users) -> None:
+        """Go by these users from now on."""
         self._known = users
         self._users = {name: user.rights for name, user in users.items()}
-        return changed
+
+    def outdated(self, users: Users) -> set[str]:
+        """The names of those who are not the same among these users, or not there."""
+        return {name for name, user in self._known.items() if users.get(name) != user}
 
     @property
     def has_users(self) -> bool:
@@ -100,7 +104,9 @@ class BrokerAccess:
         """Who this is: by name and password, by certificate, or unnamed; None if it may not come in."""
         found = await self._identify(credentials)
         if isinstance(found, str):
-            logger.warning("refused client %.80r at %s: %s", credentials.client_id, credentials.peer, found)
+            self._chatter.log(
+                logging.WARNING, "client %.80r at %s is refused: %s", credentials.client_id, credentials.peer, found
+            )
             return None
         return Member(found.name, found.role)
 

@@ -21,7 +21,7 @@ from caterva2.address import Address
 from caterva2.broker.access import BrokerAccess
 from caterva2.broker.admin import Admins
 from caterva2.broker.embedding import Embedded, embed
-from caterva2.broker.follower import REGISTRY_FILE, Follower
+from caterva2.broker.follower import REGISTRY_FILE, Follower, Retained
 from caterva2.broker.passwords import Passwords
 from caterva2.broker.registry import Registry, Saved
 from caterva2.broker.routes import State, routes
@@ -146,8 +146,11 @@ def _subscribers(registry: Registry, access: BrokerAccess, embedded: Embedded | 
     return lambda: [user for user in registry.subscribers() if known(user)]
 
 
-def _retained(embedded: Embedded | None) -> Callable[[], Collection[str]] | None:
-    return None if embedded is None else lambda: embedded.broker.retained.keys()
+def _retained(embedded: Embedded | None) -> Retained | None:
+    if embedded is None:
+        return None
+    broker = embedded.broker
+    return Retained(broker.retained.keys, lambda: broker.statistics.cleared)
 
 
 def _bus_client(settings: BrokerSettings, embedded: Embedded | None, topics: Topics, identity: _Identity) -> BusClient:

@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 from bus.client import BusClient
 from bus.errors import BusUnavailableError
@@ -22,10 +23,25 @@ logger = logging.getLogger(__name__)
 REGISTRY_FILE = "registry.json"
 # Seconds between two looks at who is silent, and at what was cleared.
 _TICK = 0.5
+# How often to look for what was cleared once something was: the message before it may come to us only then.
+_LOOKS = 10
 # Seconds between two writes of the registry: the first change is written at once, a flood seldom.
 _SAVE_PAUSE = 0.5
 # Seconds that the bus gets to take our leave.
 _PARTING = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """What is to be known of a broker's retained messages.
+
+    Attributes:
+        topics: gives those that there are.
+        cleared: gives how often one was taken back.
+    """
+
+    topics: Callable[[], Collection[str]]
+    cleared: Callable[[], int]
 
 
 class Follower:
@@ -65,18 +81,24 @@ class Follower:
             else:
                 self._carry_out(self._take(event))
 
-    async def watch(self, topics: Topics, retained: Callable[[], Collection[str]] | None) -> None:
+    async def watch(self, topics: Topics, retained: Retained | None) -> None:
         """Notice who is silent, and whose retained announcement was cleared, for ever.
 
         Args:
             topics: the topics of the bus.
-            retained: the topics of our own broker's retained messages; None with an external broker.
+            retained: the retained messages of our own broker; None with an external broker.
         """
+        cleared, looks = -1, 0
         while True:
             await asyncio.sleep(_TICK)
             self._carry_out(self._registry.expire(time.monotonic()))
-            if retained is not None:
-                self._forget_cleared(topics, retained())
+            if retained is None:
+                continue
+            if retained.cleared() != cleared:
+                cleared, looks = retained.cleared(), _LOOKS
+            if looks:
+                looks -= 1
+                self._forget_cleared(topics, retained.topics())
 
     def changed(self) -> None:
         """Have the registry written; something in it was changed from elsewhere."""

@@ -51,13 +51,16 @@ class UserWatch:
         """Read the file again; if it cannot be used, that is logged, and the users stay as they are."""
         self._seen = fingerprint(self._file)
         try:
-            changed = self._access.replace(read_users(self._file))
+            users = read_users(self._file)
         except SettingsError as error:
             logger.error("the users stay as they are: %s", error)
             return
-        logger.info("users are read again from %s", self._file)
-        if changed and self._broker is not None:
-            self._broker.cut(lambda member: member.name in changed, "its user was changed or removed")
+        outdated = self._access.outdated(users)
+        if outdated and self._broker is not None:
+            # Before the rules change, so that the last wills of those who go are heard.
+            self._broker.cut(lambda member: member.name in outdated, "its user was changed or removed")
+        self._access.replace(users)
+        logger.info("users are read again from %s: %d, of whom %d have changed", self._file, len(users), len(outdated))
 
     async def watch(self) -> None:
         """Read the file again whenever it has changed, for ever."""

@@ -100,7 +100,7 @@ def test_a_refusal_says_who_and_why(passwords: Passwords, caplog: pytest.LogCapt
     admit(made, username="b" * 1000, password=b"x", client_id="c" * 1000)
     admit(made)
 
-    assert "refused client 'c' at 192.0.2.7:5: wrong password of pia" == caplog.messages[0]
+    assert "client 'c' at 192.0.2.7:5 is refused: wrong password of pia" == caplog.messages[0]
     assert "no user 'bbb" in caplog.messages[1]
     assert len(caplog.messages[1]) < 300
     assert "only clients on this machine" in caplog.messages[2]
@@ -152,14 +152,14 @@ def test_removed_while_it_was_checked(passwords: Passwords, monkeypatch: pytest.
     assert admit(made, username="pia", password=b"pia's") is None
 
 
-def test_replace_tells_whom_it_concerns(passwords: Passwords) -> None:
+def test_whom_a_change_concerns(passwords: Passwords) -> None:
     """Those who are gone or changed are named; new ones and the others are not."""
     made = access(passwords)
     other = PIA.model_copy(update={"roots": ("bar",)})
 
-    assert set() == made.replace({**USERS, "new": make_user("new", "admin", (), "x")})
-    assert {"pia", "new"} == made.replace({"pia": other, "sue": SUE})
-    assert {"pia", "sue"} == made.replace({})
+    assert set() == made.outdated({**USERS, "new": make_user("new", "admin", (), "x")})
+    assert {"pia"} == made.outdated({"pia": other, "sue": SUE})
+    assert {"pia", "sue"} == made.outdated({})
 
 
 def test_the_first_owner_keeps_a_root(passwords: Passwords, caplog: pytest.LogCaptureFixture) -> None:
