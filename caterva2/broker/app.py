@@ -14,7 +14,9 @@ from starlette.applications import Starlette
 
 from bus.broker import EmbeddedBroker
 from bus.client import BusClient
+from bus.listeners import Listener
 from bus.messages import Message, ServiceStatus, encode, topic_of
+from bus.store import RetainedStore
 from bus.topics import Topics
 from caterva2.address import Address
 from caterva2.broker.follower import REGISTRY_FILE, Follower
@@ -88,25 +90,23 @@ async def _embed(stack: AsyncExitStack, settings: BrokerSettings, registry: Regi
     messages: tuple[Message, ...] = (*saved.roots, *saved.services)
     retained = {topic_of(topics, message): encode(message) for message in messages}
     listener = settings.mqtt
-    tcp = (_host(listener), listener.port) if listener is not None else None
-    embedded = await stack.enter_async_context(EmbeddedBroker(tcp=tcp, retained=retained))
-    if embedded.tcp_error is not None:
+    listeners = [Listener(listener.host, listener.port)] if listener is not None else []
+    store = RetainedStore(settings.statedir / "retained.sqlite")
+    embedded = await stack.enter_async_context(EmbeddedBroker(listeners=listeners, store=store, retained=retained))
+    (port, error), *_ = [*zip(embedded.ports, embedded.errors, strict=True), (None, None)]
+    if error is not None:
         logger.warning(
             "MQTT tools cannot be served on %s: %s; all else works; to have it, free the port or choose another"
             " with --mqtt or [broker] mqtt",
-            *(listener, embedded.tcp_error.strerror),
+            *(listener, error.strerror),
         )
     elif listener is not None:
-        logger.info("MQTT tools are served on %s", listener.with_port(embedded.tcp_port or 0))
+        logger.info("MQTT tools are served on %s", listener.with_port(port or 0))
     return embedded
 
 
 def _retained(embedded: EmbeddedBroker | None) -> Callable[[], Collection[str]] | None:
     return None if embedded is None else lambda: embedded.retained.keys()
-
-
-def _host(listener: Address) -> str:
-    return f"[{listener.host}]" if ":" in listener.host else listener.host
 
 
 def _bus_client(

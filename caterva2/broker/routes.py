@@ -107,7 +107,7 @@ def _bus_urls(state: State, request: Request) -> Iterator[str]:
 def _tcp_url(state: State, host: str) -> str | None:
     """The URL of the TCP listener under the host that the client used; None if it does not lead there."""
     listener = state.settings.mqtt
-    port = state.embedded.tcp_port if state.embedded is not None else None
+    port = next(iter(state.embedded.ports), None) if state.embedded is not None else None
     if port is None or listener is None or (listener.host in _LOOPBACK and host not in _LOOPBACK):
         return None
     return f"mqtt://{Address(host, port)}"
