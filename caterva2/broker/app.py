@@ -9,13 +9,15 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from starlette.applications import Starlette
 
 from bus.broker import EmbeddedBroker
 from bus.client import BusClient
+from bus.errors import DecodeError
 from bus.listeners import Listener
-from bus.messages import Message, ServiceStatus, encode, topic_of
+from bus.messages import Message, RootAnnouncement, ServiceStatus, decode, encode, topic_of
 from bus.store import RetainedStore
 from bus.topics import Topics
 from caterva2.address import Address
@@ -92,7 +94,8 @@ async def _embed(stack: AsyncExitStack, settings: BrokerSettings, registry: Regi
     listener = settings.mqtt
     listeners = [Listener(listener.host, listener.port)] if listener is not None else []
     store = RetainedStore(settings.statedir / "retained.sqlite")
-    embedded = await stack.enter_async_context(EmbeddedBroker(listeners=listeners, store=store, retained=retained))
+    broker = EmbeddedBroker(listeners=listeners, store=store, retained=retained, restore=partial(_restored, topics))
+    embedded = await stack.enter_async_context(broker)
     (port, error), *_ = [*zip(embedded.ports, embedded.errors, strict=True), (None, None)]
     if error is not None:
         logger.warning(
@@ -103,6 +106,17 @@ async def _embed(stack: AsyncExitStack, settings: BrokerSettings, registry: Regi
     elif listener is not None:
         logger.info("MQTT tools are served on %s", listener.with_port(port or 0))
     return embedded
+
+
+def _restored(topics: Topics, topic: str, payload: bytes) -> bytes:
+    """Whoever was there in our last life is taken for offline until it is heard of."""
+    try:
+        message = decode(topics, topic, payload)
+    except DecodeError:
+        return payload
+    if not isinstance(message, RootAnnouncement | ServiceStatus):
+        return payload
+    return encode(message.model_copy(update={"status": "offline"}))
 
 
 def _retained(embedded: EmbeddedBroker | None) -> Callable[[], Collection[str]] | None:
