@@ -47,6 +47,8 @@ class EmbeddedBroker:
         access: who may come in and do what; everybody everything when None.
         store: where retained messages are kept; in memory only when None.
         limits: what a client may ask for.
+        restore: what becomes of the payload of a topic that was saved in an earlier life; called in a
+            thread. Whoever was there then will not say that it has gone meanwhile.
         retained: topic and payload of messages to retain if the store knows of none.
         sys_interval: seconds between two words on `$SYS` topics; 0 is never.
     """
@@ -58,6 +60,7 @@ class EmbeddedBroker:
         access: Access | None = None,
         store: RetainedStore | None = None,
         limits: Limits | None = None,
+        restore: Callable[[str, bytes], bytes] | None = None,
         retained: Mapping[str, bytes] | None = None,
         sys_interval: float = 0,
     ) -> None:
@@ -65,6 +68,7 @@ class EmbeddedBroker:
         self._access = access or OpenAccess()
         self._store = store
         self._limits = limits or Limits()
+        self._restore = restore
         self._given = retained or {}
         self._sys_interval = sys_interval
         self._router = Router(self._access, self._limits, store)
@@ -149,8 +153,8 @@ class EmbeddedBroker:
     async def _open_store(self, resources: contextlib.AsyncExitStack, clients: Clients) -> None:
         messages: list[Publish] = []
         if self._store is not None:
-            loop = asyncio.get_running_loop()
-            messages = await asyncio.to_thread(self._store.open, partial(_in_loop, loop, clients.set_saved))
+            saved = partial(_in_loop, asyncio.get_running_loop(), clients.set_saved)
+            messages = await asyncio.to_thread(_open, self._store, saved, self._restore)
             resources.push_async_callback(asyncio.to_thread, self._store.close)
         self._router.load(messages)
         if not messages:
@@ -197,6 +201,15 @@ class _Broker(amqtt.broker.Broker):  # type: ignore[misc]  # amqtt is not follow
             server.instance.close()
         await self.clients.close()
         await super().shutdown()
+
+
+def _open(
+    store: RetainedStore, saved: Callable[[int], None], restore: Callable[[str, bytes], bytes] | None
+) -> list[Publish]:
+    messages = store.open(saved)
+    if restore is None:
+        return messages
+    return [replace(each, payload=restore(each.topic, each.payload)) for each in messages]
 
 
 def _accompany(resources: contextlib.AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
