@@ -26,8 +26,11 @@ from caterva2.errors import (
 )
 from caterva2.frames import Skeleton
 from caterva2.models import CatalogHead, ChunkWish, DatasetEntry
+from caterva2.paths import RootName
 from caterva2.records import ChunkRecord, Status, digest_of, encode_skeleton
 from caterva2.settings import SubscriberSettings
+from caterva2.subscriber.catalog import Root
+from caterva2.subscriber.grants import Grants
 from caterva2.subscriber.origin import Origin
 from tests.support.arrays import example
 from tests.support.programs import free_port
@@ -38,31 +41,31 @@ Answer = Callable[[Request], Awaitable[Response]]
 
 
 @asynccontextmanager
-async def publisher(answer: Answer) -> AsyncIterator[tuple[Origin, str]]:
+async def publisher(answer: Answer, grants: Grants | None = None) -> AsyncIterator[tuple[Origin, Root]]:
     """Serve one answer to everything; give the way to it."""
 
     def app(_settings: SubscriberSettings, _address: Address) -> Starlette:
         return Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST"])])
 
     settings = SubscriberSettings(http=Address("localhost", 0), broker="")
-    async with serving(app, settings) as url, Origin.open() as origin:
-        yield origin, url
+    async with serving(app, settings) as url, Origin.open(grants) as origin:
+        yield origin, Root(RootName("foo"), url)
 
 
-def ask_all(origin: Origin, url: str) -> dict[str, Callable[[], Awaitable[Any]]]:
+def ask_all(origin: Origin, root: Root) -> dict[str, Callable[[], Awaitable[Any]]]:
     """Every question that can be put to a publisher."""
 
     async def catalog() -> list[Any]:
-        return [item async for item in origin.catalog(url)]
+        return [item async for item in origin.catalog(root)]
 
     async def chunks() -> list[ChunkRecord]:
-        return [record async for record in origin.chunks(url, "a b#?%.b2nd", "e", [ChunkWish(n=0)], 1000)]
+        return [record async for record in origin.chunks(root, "a b#?%.b2nd", "e", [ChunkWish(n=0)], 1000)]
 
     return {
         "catalog": catalog,
-        "changes": lambda: origin.changes(url, "E", 5),
-        "skeleton": lambda: origin.skeleton(url, "dir/a.b2nd"),
-        "unchanged": lambda: origin.unchanged(url, "dir/a.b2nd", "e"),
+        "changes": lambda: origin.changes(root, "E", 5),
+        "skeleton": lambda: origin.skeleton(root, "dir/a.b2nd"),
+        "unchanged": lambda: origin.unchanged(root, "dir/a.b2nd", "e"),
         "chunks": chunks,
     }
 
@@ -72,8 +75,8 @@ def outcomes(answer: Answer, *names: str) -> dict[str, Any]:
 
     async def asked() -> dict[str, Any]:
         found: dict[str, Any] = {}
-        async with publisher(answer) as (origin, url):
-            for name, question in ask_all(origin, url).items():
+        async with publisher(answer) as (origin, root):
+            for name, question in ask_all(origin, root).items():
                 if names and name not in names:
                     continue
                 try:
@@ -107,7 +110,7 @@ def test_each_status_is_an_error_of_its_kind(status: int, body: bytes, kind: typ
     async def answer(_request: Request) -> Response:
         return Response(body, status)
 
-    assert dict.fromkeys(ask_all(None, ""), kind) == {  # type: ignore[arg-type]
+    assert dict.fromkeys(ask_all(None, None), kind) == {  # type: ignore[arg-type]
         name: type(error) for name, error in outcomes(answer).items()
     }
 
@@ -146,9 +149,9 @@ def test_no_listener_is_unreachable() -> None:
     """A publisher that is not there is UnreachableError, which names it."""
 
     async def asked() -> None:
-        url = f"http://127.0.0.1:{free_port()}"
+        root = Root(RootName("foo"), f"http://127.0.0.1:{free_port()}")
         async with Origin.open() as origin:
-            for question in ask_all(origin, url).values():
+            for question in ask_all(origin, root).values():
                 with pytest.raises(UnreachableError, match="does not answer"):
                     await question()
 
@@ -156,14 +159,24 @@ def test_no_listener_is_unreachable() -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["", "nonsense", "ftp://x", "/run/socket", "http://", "http://x y", "localhost:99999"]
+    "address",
+    [
+        "http://user:password@localhost:1",
+        "",
+        "nonsense",
+        "ftp://x",
+        "/run/socket",
+        "http://",
+        "http://x y",
+        "localhost:99999",
+    ],
 )
 def test_an_address_that_is_none_is_a_bad_gateway(address: str) -> None:
     """What a publisher announced by mistake is an error that names the remedy."""
 
     async def asked() -> None:
         async with Origin.open() as origin:
-            for question in ask_all(origin, address).values():
+            for question in ask_all(origin, Root(RootName("foo"), address)).values():
                 with pytest.raises(BadGatewayError, match="set its urlbase"):
                     await question()
 
