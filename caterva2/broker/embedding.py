@@ -7,17 +7,19 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal
 
 from bus.access import Access
 from bus.broker import EmbeddedBroker
+from bus.errors import DecodeError
 from bus.limits import Limits
 from bus.listeners import Listener
-from bus.messages import Message, encode, topic_of
+from bus.messages import Message, RootAnnouncement, ServiceStatus, decode, encode, topic_of
+from bus.store import RetainedStore
 from bus.topics import Topics
 from caterva2.address import Address
 from caterva2.broker.registry import Registry
-from caterva2.broker.retained import PresenceStore
 from caterva2.daemon.tls import Reloadable
 from caterva2.errors import SettingsError
 from caterva2.settings import BrokerSettings
@@ -70,13 +72,28 @@ async def embed(
     broker = EmbeddedBroker(
         listeners=[_listener(scheme, address, tls) for scheme, address in wanted.items()],
         access=access,
-        store=PresenceStore(settings.statedir / RETAINED_FILE, topics),
+        store=RetainedStore(settings.statedir / RETAINED_FILE),
         limits=_limits(settings),
+        restore=partial(restored, topics),
         retained={topic_of(topics, message): encode(message) for message in messages},
         sys_interval=settings.sys_interval,
     )
     await stack.enter_async_context(broker)
     return Embedded(broker, dict(_served(wanted, broker)))
+
+
+def restored(topics: Topics, topic: str, payload: bytes) -> bytes:
+    """What becomes of a retained message when the broker starts: who was there then is offline until heard of.
+
+    A broker that was killed published no last wills, and who went away meanwhile will not say so.
+    """
+    try:
+        message = decode(topics, topic, payload)
+    except DecodeError:
+        return payload
+    if not isinstance(message, RootAnnouncement | ServiceStatus):
+        return payload
+    return encode(message.model_copy(update={"status": "offline"}))
 
 
 def _wanted(settings: BrokerSettings) -> Iterator[tuple[Scheme, Address]]:

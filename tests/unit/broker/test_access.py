@@ -13,11 +13,12 @@ from caterva2.broker import passwords as passwords_module
 from caterva2.broker.access import BrokerAccess
 from caterva2.broker.passwords import Passwords
 from caterva2.broker.registry import MAX_ENTRIES, Registry
-from caterva2.broker.users import User, fits, make_user
+from caterva2.broker.users import User, fits
+from tests.support.users import quick_user
 
 TOPICS = Topics()
-PIA = make_user("pia", "publisher", ("foo", "lab-*"), "pia's")
-SUE = make_user("sue", "subscriber", (), "sue's")
+PIA = quick_user("pia", "publisher", ("foo", "lab-*"), "pia's")
+SUE = quick_user("sue", "subscriber", (), "sue's")
 USERS = {"pia": PIA, "sue": SUE}
 
 
@@ -133,7 +134,7 @@ def test_a_changed_password_is_asked_for_again(passwords: Passwords) -> None:
     """What was right once does not outlive the change of the user."""
     made = access(passwords)
     assert admit(made, username="sue", password=b"sue's")
-    made.replace({"sue": make_user("sue", "subscriber", (), "new")})
+    made.replace({"sue": quick_user("sue", "subscriber", (), "new")})
 
     assert admit(made, username="sue", password=b"sue's") is None
     assert admit(made, username="sue", password=b"new")
@@ -157,7 +158,7 @@ def test_whom_a_change_concerns(passwords: Passwords) -> None:
     made = access(passwords)
     other = PIA.model_copy(update={"roots": ("bar",)})
 
-    assert set() == made.outdated({**USERS, "new": make_user("new", "admin", (), "x")})
+    assert set() == made.outdated({**USERS, "new": quick_user("new", "admin", (), "x")})
     assert {"pia"} == made.outdated({"pia": other, "sue": SUE})
     assert {"pia", "sue"} == made.outdated({})
 
@@ -167,7 +168,7 @@ def test_the_first_owner_keeps_a_root(passwords: Passwords, caplog: pytest.LogCa
     caplog.set_level(logging.INFO)
     claims: list[int] = []
     registry = Registry()
-    users = {"pia": PIA, "pat": make_user("pat", "publisher", ("*",), "x"), "sue": SUE}
+    users = {"pia": PIA, "pat": quick_user("pat", "publisher", ("*",), "x"), "sue": SUE}
     made = access(passwords, registry, users=users)
     made.on_claim = lambda: claims.append(1)
     pia, pat, anonymous = Member("pia", "publisher"), Member("pat", "publisher"), Member("", "anonymous")
