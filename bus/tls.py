@@ -32,7 +32,7 @@ class Tls:
     @property
     def common_name(self) -> str | None:
         """That of the client's certificate, if it showed one and that was verified."""
-        certificate: dict[str, Any] = self._object.getpeercert() or {}  # type: ignore[assignment]
+        certificate: dict[str, Any] = self._object.getpeercert() or {}
         names = (value for group in certificate.get("subject", ()) for key, value in group if key == "commonName")
         return next(names, None)
 

@@ -23,11 +23,13 @@ async def may_try(logins: Logins, host: str) -> bool:
 
 @pytest.fixture
 def clock() -> Clock:
+    """It stands still."""
     return Clock()
 
 
 @pytest.fixture
 def logins(clock: Clock) -> Logins:
+    """Three failures in a minute."""
     return Logins(3, clock)
 
 
