@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bus.access import on_this_machine
+from bus.tls import Tls
 
 logger = logging.getLogger(__name__)
 
@@ -51,12 +52,10 @@ class SocketStream(asyncio.Protocol):
         self, connected: Callable[["SocketStream"], None], tls: ssl.SSLContext | None = None, *, trusted: bool = False
     ) -> None:
         self.trusted = trusted
-        self.encrypted = tls is not None
         self.peer = self.host = ""
         self.local = False
-        self.certificate: str | None = None
         self._connected = connected
-        self._tls = tls
+        self._tls = Tls(tls) if tls is not None else None
         self._loop = asyncio.get_running_loop()
         self._transport: Any = None
         self._buffer = bytearray()
@@ -70,9 +69,9 @@ class SocketStream(asyncio.Protocol):
 
     async def read(self, n: int) -> bytes:
         """Exactly `n` bytes; EOFError or OSError when there will be no more."""
-        if self._tls is not None:
-            await self._handshake(self._tls)
         while len(self._buffer) < n:
+            if self._tls is not None and self._decrypt(self._tls, n):
+                break
             if self._ended is not None:
                 raise self._ended
             if self._paused:
@@ -88,12 +87,14 @@ class SocketStream(asyncio.Protocol):
         """Send, and return when there is room for more; OSError if the client is gone."""
         if self._lost.done():
             raise ConnectionResetError("connection lost")
-        self._transport.write(data)
+        self._transport.write(data if self._tls is None else self._tls.write(data))
         if self._writable is not None:
             await self._writable
 
     async def close(self) -> None:
         """Close; a peer that reset or does not read is no reason for a traceback or a wait (amqtt: is)."""
+        if self._tls is not None:
+            self._transport.write(self._tls.close())
         self._transport.close()
         try:
             async with asyncio.timeout(PARTING):
@@ -107,12 +108,19 @@ class SocketStream(asyncio.Protocol):
             self._transport.write(answer)
         self._transport.close()
 
-    async def _handshake(self, tls: ssl.SSLContext) -> None:
-        transport = await self._loop.start_tls(self._transport, self, tls, server_side=True)
-        if transport is None:
-            raise EOFError("gone during the TLS handshake")
-        self._tls, self._transport = None, transport
-        self.certificate = _common_name(transport.get_extra_info("peercert"))
+    @property
+    def certificate(self) -> str | None:
+        """The name in the client's certificate, once something was read."""
+        return self._tls.common_name if self._tls is not None else None
+
+    def _decrypt(self, tls: Tls, n: int) -> bool:
+        """Whether there are `n` bytes now."""
+        try:
+            self._transport.write(tls.read(self._buffer))
+        except ssl.SSLError:
+            self._transport.write(tls.failure())
+            raise
+        return len(self._buffer) >= n
 
     # What asyncio tells
 
@@ -126,22 +134,25 @@ class SocketStream(asyncio.Protocol):
             self.local = on_this_machine(peer[0], own[0])
         else:
             self.peer, self.local = "unix", True
-        if self._tls is not None:
-            self._transport.pause_reading()  # what comes belongs to the handshake
         self._connected(self)
 
     def data_received(self, data: bytes) -> None:
         """More bytes."""
-        self._buffer += data
+        if self._tls is None:
+            self._buffer += data
+            ahead = len(self._buffer)
+        else:
+            self._tls.receive(data)
+            ahead = self._tls.pending
         _wake(self._readable)
-        if len(self._buffer) > _BUFFER and not self._paused:
+        if ahead > _BUFFER and not self._paused:
             self._paused = True
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         """No more bytes; what waits may still go out, as far as the transport can do that."""
         self._end(EOFError("connection closed"))
-        return not self.encrypted
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
@@ -183,12 +194,3 @@ async def listen_privately(path: Path, connected: Callable[[SocketStream], None]
 def _wake(waiter: "asyncio.Future[None] | None") -> None:
     if waiter is not None and not waiter.done():
         waiter.set_result(None)
-
-
-def _common_name(certificate: Any) -> str | None:
-    """The common name of a verified certificate, as `ssl.SSLSocket.getpeercert` gives it."""
-    for group in (certificate or {}).get("subject", ()):
-        for key, value in group:
-            if key == "commonName":
-                return str(value)
-    return None

@@ -169,12 +169,10 @@ class Router:
         return True
 
     def _fits(self, message: Publish, known: _Retained | None) -> bool:
-        if known is not None:
-            return len(message.payload) <= len(known.message.payload) or self._room(message)
-        return self._nretained < self._limits.retained and self._room(message)
-
-    def _room(self, message: Publish) -> bool:
-        return self._nbytes + _size(message) <= self._limits.retained_bytes
+        if known is None and self._nretained >= self._limits.retained:
+            return False
+        more = _size(message) - (_size(known.message) if known is not None else 0)
+        return more <= 0 or self._nbytes + more <= self._limits.retained_bytes
 
     def _count(self, sign: int, message: Publish) -> None:
         self._nretained += sign

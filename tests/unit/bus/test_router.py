@@ -1,5 +1,6 @@
 import pytest
 
+from bus.access import OpenAccess
 from bus.limits import Limits
 from bus.packets import Publish
 from bus.router import Router
@@ -102,3 +103,56 @@ def test_retained_messages_are_limited(caplog: pytest.LogCaptureFixture) -> None
 
     assert {"a": b"2", "b": b"1"} == {each.topic: each.payload for each in router.retained()}
     assert "'c'" in caplog.text
+
+
+def test_guarded_topics_reach_only_who_may_receive_them() -> None:
+    """Though others have subscribed to more; what is not guarded costs no question."""
+
+    class Guarded(OpenAccess):
+        def guarded(self, topic: str) -> bool:
+            return topic.startswith("guarded/")
+
+    router, client = Router(Guarded()), Client()
+    router.subscribe(client, "#", 0)
+    for topic in ("guarded/open", "guarded/closed", "open"):
+        router.publish(message(topic, topic.encode()))
+
+    assert [b"guarded/open", b"open"] == [payload for payload, _, _ in client.got]
+
+
+def test_retained_messages_come_in_the_order_of_publication() -> None:
+    """Whatever their topics; and no later one for who asked before it."""
+    router = Router()
+    for topic in ("b/1", "a", "b/0", "c"):
+        router.publish(message(topic, topic.encode(), retain=True))
+    number = router.number
+    router.publish(message("a", b"again", retain=True))
+
+    assert [b"b/1", b"b/0", b"c", b"again"] == [each.payload for each in router.retained()]
+    assert [b"b/1", b"b/0", b"c"] == [each.payload for each in router.retained("#", number)]
+    assert router.retained_on("a", number) is None
+
+
+def test_only_what_changes_is_saved() -> None:
+    """Not what is taken back without having been there, nor what the broker says of itself."""
+    saved: list[Publish] = []
+
+    class Store:
+        def put(self, message: Publish) -> int:
+            saved.append(message)
+            return len(saved)
+
+    router = Router(store=Store())
+    numbers = [
+        router.publish(each)
+        for each in (
+            message("a", b"", retain=True),
+            message("a", retain=True),
+            message("a"),
+            message("$SYS/a", retain=True),
+            message("a", b"", retain=True),
+        )
+    ]
+
+    assert [0, 1, 0, 0, 2] == numbers
+    assert [b"x", b""] == [each.payload for each in saved]
