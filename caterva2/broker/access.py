@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from bus.access import Credentials, Member
-from bus.chatter import Chatter
 from bus.topics import ChangeTopic, RootTopic, Topics
 from caterva2.broker import rules
 from caterva2.broker.passwords import Passwords
@@ -62,7 +61,6 @@ class BrokerAccess:
         self._known: Users = {}
         self._anonymous = anonymous
         self.on_claim: Callable[[], None] = lambda: None
-        self._chatter = Chatter(logger)
         self._open = tuple(f"{topics.prefix}/{kind}/" for kind in ("root", "change", "service"))
         self.replace(users or {})
 
@@ -104,9 +102,8 @@ class BrokerAccess:
         """Who this is: by name and password, by certificate, or unnamed; None if it may not come in."""
         found = await self._identify(credentials)
         if isinstance(found, str):
-            self._chatter.log(
-                logging.WARNING, "client %.80r at %s is refused: %s", credentials.client_id, credentials.peer, found
-            )
+            # The broker logs that it is refused; which of the two was wrong is for who looks for it alone.
+            logger.debug("client %.80r at %s is refused: %s", credentials.client_id, credentials.peer, found)
             return None
         return Member(found.name, found.role)
 

@@ -96,6 +96,7 @@ def test_anonymous(passwords: Passwords, anonymous: Any, local: Any, expected: A
 
 def test_a_refusal_says_who_and_why(passwords: Passwords, caplog: pytest.LogCaptureFixture) -> None:
     """The log tells a wrong password from an unknown user; what a client calls itself is bounded there."""
+    caplog.set_level(logging.DEBUG, "caterva2.broker.access")
     made = access(passwords)
     admit(made, username="pia", password=b"x")
     admit(made, username="b" * 1000, password=b"x", client_id="c" * 1000)
