@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 
@@ -86,7 +87,7 @@ def create_app(settings: BrokerSettings, address: Address) -> Starlette:
                     registry,
                     bus,
                     embedded,
-                    Admins(access, Logins(settings.max_logins)),
+                    Admins(access, Logins(settings.max_logins), _names(settings)),
                     follower.changed,
                     tuple(signer.keys),
                 )
@@ -104,7 +105,7 @@ class _Identity:
         self.id = re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname()).lstrip(".") or "broker"
         self.instance = secrets.token_hex(8)
         self._http = settings.urlbase or ("" if address.socket else address.url)
-        self._user = settings.bus.username
+        self._user = settings.bus.username if settings.bus.url else ""
 
     def status(self, birth: int, online: bool) -> ServiceStatus:  # noqa: FBT001 - a plain callback
         """Our status, in the connection of this number."""
@@ -121,6 +122,11 @@ class _Identity:
         )
 
 
+def _names(settings: BrokerSettings) -> list[str]:
+    """What this machine is called in the settings."""
+    return [name for name in (settings.http.host, urlsplit(settings.urlbase or "").hostname) if name]
+
+
 def _say_who_may_come(settings: BrokerSettings, access: BrokerAccess) -> None:
     """One line on who may join the bus, since whoever may not only sees that it is refused."""
     rule = {
@@ -133,6 +139,13 @@ def _say_who_may_come(settings: BrokerSettings, access: BrokerAccess) -> None:
         logger.warning("nobody may join the bus: add users with `cat2bro user add`, or set anonymous in [broker]")
     else:
         logger.info(rule[settings.anonymous])
+    plain = [settings.mqtt, None if settings.certificate else settings.http]
+    open_to_all = [str(each) for each in plain if each is not None and not each.loopback]
+    if access.has_users and open_to_all:
+        logger.warning(
+            "passwords travel unencrypted to %s: set a certificate in [broker], or listen on localhost behind a proxy",
+            " and ".join(open_to_all),
+        )
 
 
 def _subscribers(registry: Registry, access: BrokerAccess, embedded: Embedded | None) -> Callable[[], Collection[str]]:

@@ -109,14 +109,16 @@ async def release(request: Request) -> Response:
         )
     state.registry.release(name)
     state.changed()
-    logger.info("root %s no longer belongs to %s: released by an admin", name, owner)
+    logger.info("root %s no longer belongs to %s: released by %s", name, owner, request.state.operator)
     return json_response(OwnedRoot(name=name, owner=None, status="offline", http=""))
 
 
 async def mqtt(websocket: WebSocket) -> None:
     """`/mqtt`: MQTT over WebSocket."""
     embedded = _state(websocket).embedded
-    if embedded is not None:
+    if _state(websocket).admins.is_rebound(websocket):
+        await websocket.close()  # before accept: the page sees 403
+    elif embedded is not None:
         await embedded.broker.websocket(websocket)
 
 

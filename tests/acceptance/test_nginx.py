@@ -62,7 +62,9 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
         directory,
         {
             "broker": {
-                **{"http": f"localhost:{ports['8000']}", "urlbase": made.broker, "mqtt": ""},
+                "http": f"localhost:{ports['8000']}",
+                "urlbase": made.broker,
+                "mqtt": "",
                 "anonymous": True,
             },
             "subscriber": {"http": f"localhost:{ports['8002']}", "urlbase": made.prefixed},

@@ -63,6 +63,7 @@ def test_who_is_let_in(tmp_path: Path, anonymous: Any) -> None:
         (LOCAL, unnamed),
         ({"Host": "127.0.0.1:8000"}, unnamed),
         ({"Host": "[::1]:8000"}, unnamed),
+        ({"Host": "Broker.example.org"}, unnamed),
         ({"Host": "evil.example.org:8000"}, 401),
         ({"Host": "192.0.2.1:8000"}, 401),
         ({**LOCAL, "X-Forwarded-For": "127.0.0.1"}, 401),
@@ -76,12 +77,36 @@ def test_who_is_let_in(tmp_path: Path, anonymous: Any) -> None:
         assert [401 if anonymous is False else 404, 403] == [answer.status_code for answer in released]
         return [await client.get("/api/clients", headers=headers) for headers, _ in expected]
 
-    answers = with_broker(work, tmp_path, users=write_users(tmp_path / "users.json"), anonymous=anonymous)
+    settings = {"users": write_users(tmp_path / "users.json"), "urlbase": "http://broker.example.org"}
+    answers = with_broker(work, tmp_path, anonymous=anonymous, **settings)
 
     assert [status for _, status in expected] == [answer.status_code for answer in answers]
     for answer in answers:
         assert (answer.status_code == 401) == ("www-authenticate" in answer.headers)
         assert "sesam" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("localhost:8000", 101), ("127.0.0.1:8000", 101), ("evil.example.org:8000", 403)],
+)
+def test_a_page_of_a_stranger(tmp_path: Path, host: str, status: int) -> None:
+    """A browser on this machine lets a page join the bus only under a name of this machine."""
+
+    async def work(client: httpx.AsyncClient) -> int:
+        reader, writer = await asyncio.open_connection("localhost", client.base_url.port)
+        headers = (
+            f"GET /mqtt HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nUpgrade: websocket\r\n"
+            "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Protocol: mqtt\r\n\r\n"
+        )
+        writer.write(headers.encode())
+        line = await reader.readline()
+        writer.close()
+        await writer.wait_closed()
+        return int(line.split()[1])
+
+    assert status == with_broker(work, tmp_path)
 
 
 def test_guessing(tmp_path: Path) -> None:

@@ -164,6 +164,7 @@ def test_the_owner_of_a_root(site: Site) -> None:
         "root foo belongs to nobody now: the next user who announces it gets it\n",
         "",
     )
+    assert "root foo no longer belongs to pia: released by ada" in site.broker.output
     assert site.publish("pat", "caterva2/root/foo", announcement("foo", instance="i2"))
     assert not site.publish("pia", "caterva2/root/foo", announcement("foo"))
 

@@ -1,6 +1,7 @@
 """The users file: what it takes, what it refuses, and how it is written."""
 
 import json
+import os
 import stat
 import threading
 from pathlib import Path
@@ -140,6 +141,18 @@ def test_fingerprint(tmp_path: Path) -> None:
     file.unlink()
 
     assert 4 == len({*seen, fingerprint(file)})
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_root_leaves_the_file_to_the_daemon(tmp_path: Path) -> None:
+    """What root changes, or makes, still belongs to whom the file, or its directory, belonged to."""
+    os.chown(tmp_path, 65534, 65534)
+    for _ in range(2):
+        with changing_users(tmp_path / "users.json") as users:
+            users[f"u{len(users)}"] = User(name=f"u{len(users)}", role="observer", password=HASH)
+
+        assert (65534, 65534) == ((found := (tmp_path / "users.json").stat()).st_uid, found.st_gid)
+        os.chown(tmp_path, 0, 0)
 
 
 def test_the_password_is_not_shown() -> None:
