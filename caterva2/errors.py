@@ -185,7 +185,10 @@ def reason_of(error: BaseException) -> str:
     seen: BaseException | None = error
     reason = str(error) or type(error).__name__
     while seen is not None:
-        if isinstance(seen, OSError) and seen.errno is not None and seen.errno > 0:
+        if (why := getattr(seen, "verify_message", "")) != "":
+            # TLS counts its errors as the system's, but in numbers of its own.
+            return f"its certificate is not believed ({why}): give the file of its authority as ca"
+        if isinstance(seen, OSError) and seen.errno is not None and seen.errno > 0 and not hasattr(seen, "library"):
             reason = os.strerror(seen.errno)
         inner = seen.exceptions[0] if isinstance(seen, BaseExceptionGroup) else None
         seen = inner or seen.__cause__ or seen.__context__

@@ -41,14 +41,14 @@ class Context:
         # Imported late: NumPy and Blosc2 take half a second, which `--help` and a typing error need not wait for.
         from caterva2.client import Client
 
-        return Client(self.settings.urlbase, self._auth())
+        return Client(self.settings.urlbase, self._auth(), ca=self.settings.ca)
 
     @cached_property
     def broker(self) -> Broker:
         """The broker."""
         from caterva2.client.broker import Broker
 
-        return Broker(self.settings.broker, self._auth())
+        return Broker(self.settings.broker, self._auth(), ca=self.settings.ca)
 
     def _auth(self) -> tuple[str, str] | None:
         return (self.settings.username, self._password()) if self.settings.username else None

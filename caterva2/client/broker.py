@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Any
 
 from caterva2.client.auth import Auth, BasicAuth
@@ -16,11 +17,14 @@ class Broker:
         urlbase: its address, `http://host:port` or `https://host/prefix`.
         auth: user and password of an admin; None, on the broker's own machine, needs none.
         timeout: seconds to wait for an answer.
+        ca: the file of more authorities whose certificates are believed, such as an organisation's own.
     """
 
-    def __init__(self, urlbase: str, auth: Auth | None = None, timeout: float = 10.0) -> None:
+    def __init__(
+        self, urlbase: str, auth: Auth | None = None, timeout: float = 10.0, *, ca: str | PurePath | None = None
+    ) -> None:
         basic = BasicAuth.of(auth) if auth is not None else None
-        self.session = Session(urlbase, timeout=timeout, basic=basic, service="a broker (cat2bro)")
+        self.session = Session(urlbase, timeout=timeout, basic=basic, service="a broker (cat2bro)", ca=ca)
 
     def close(self) -> None:
         """Close the connections."""

@@ -364,12 +364,10 @@ def _translated(address: str) -> Any:
     """Turn aiohttp's errors into ours."""
     try:
         yield
-    except aiohttp.ClientConnectorError as error:
-        if isinstance(error.os_error, ForbiddenAddressError):
-            reason = error.os_error.strerror
-            raise BadGatewayError(f"the publisher announces {address!r}: {reason}; set its urlbase") from error
-        raise UnreachableError(f"the publisher at {address} does not answer: {reason_of(error)}") from error
     except (aiohttp.ClientConnectionError, TimeoutError) as error:
+        if isinstance(error.__cause__, ForbiddenAddressError):
+            reason = error.__cause__.strerror
+            raise BadGatewayError(f"the publisher announces {address!r}: {reason}; set its urlbase") from error
         raise UnreachableError(f"the publisher at {address} does not answer: {reason_of(error)}") from error
     except aiohttp.ClientPayloadError as error:
         raise UnreachableError(f"the publisher at {address} broke off its answer") from error

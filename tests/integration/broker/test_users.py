@@ -285,6 +285,9 @@ def test_tls(tmp_path: Path) -> None:
         assert 0 not in statuses[1:]
         assert joined(wss, authority.ca, "sue", PASSWORDS["sue"])
         assert not joined(wss, authority.ca, "sue", "wrong")
+        ca = {"CATERVA2_CLIENT_CA": str(authority.ca)}
+        refused = run([*command("cat2cli"), "bus", "--broker", broker.url], tmp_path, ca)
+        assert (5, "ask as an admin" in refused.stderr) == (refused.returncode, True), refused.stderr
 
 
 def joined(url: str, ca: Path, user: str, password: str) -> bool:
