@@ -1,5 +1,6 @@
 """Who may come in, and do what; pure. The product decides, `bus.broker` asks."""
 
+import ipaddress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -75,3 +76,18 @@ class OpenAccess:
     def may_receive(self, member: Member, topic: str) -> bool:
         """Yes."""
         return True
+
+
+def on_this_machine(peer: str, own: str) -> bool:
+    """Whether a peer of this IP address, met at our own address, is on this very machine."""
+    try:
+        there, here = (_plain(ipaddress.ip_address(each)) for each in (peer, own))
+    except ValueError:
+        return False
+    return there.is_loopback or there == here
+
+
+def _plain(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """An IPv4 address as such, also when a socket for both shows it as ``::ffff:192.0.2.1``."""
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address

@@ -1,84 +1,93 @@
-"""The broker inside a daemon: amqtt's lifecycle, listeners and plugins, our connections.
+"""The broker inside a daemon: amqtt's lifecycle, our listeners and connections.
 
-amqtt 0.12.1 is pinned, since private names of it are overridden. Each override names the defect
-that it answers; what happens inside a connection is in `bus.connection`, with its own list. The
-tests that prove the defects also run against plain amqtt as strict expected failures: the day
-amqtt is fixed they tell, and the override goes.
+amqtt 0.12.1 is pinned, since private names of it are overridden. What happens inside a connection
+is in `bus.connection`, with the list of defects that it answers. The tests that prove the defects
+also run against plain amqtt as strict expected failures, and against Mosquitto: the day amqtt is
+fixed they tell, and the override goes.
 """
 
 import asyncio
 import contextlib
 import logging
+import resource
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import amqtt.broker
-from amqtt.contexts import Action, ListenerType
-from amqtt.session import Session
 from starlette.websockets import WebSocket
 
-from bus.connection import Connection, Limits, Stream
-from bus.packets import Connect
-from bus.router import Router
+from bus.access import Access, Member, OpenAccess
+from bus.clients import FULL, Clients
+from bus.limits import Limits
+from bus.listeners import Listener, SocketStream, listen, listen_privately
+from bus.packets import Publish
+from bus.router import RetainedMessages, Router
+from bus.store import RetainedStore
+from bus.system import tell_system
+from bus.traffic import BrokerStatistics, ClientInfo
 from bus.websocket import accept
 
 logger = logging.getLogger(__name__)
 
-_ANONYMOUS: Final = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
-_BACKLOG: Final = 1024
-_PARTING: Final = 3.0
 _MAX_SOCKET_PATH: Final = 100
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerStatistics:
-    """What goes on in a broker."""
-
-    clients: int
-    subscriptions: int
-    retained: int
-    connections: int
-    """How many clients have ever come in."""
+_SPARE_FILES: Final = 100
+"""File descriptors that are left to the rest of the process."""
 
 
 class EmbeddedBroker:
     """An MQTT 3.1.1 broker in this process, running while it is entered.
 
     Args:
-        tcp: host and port (0 = any) to listen on for MQTT tools; None for no such listener. When
-            it cannot be had, `tcp_error` says why and the broker goes on without it.
-        retained: topic and payload of messages retained earlier, from `retained`.
-        plugins: amqtt's plugins and their configuration; anonymous clients when None.
+        listeners: where to listen for MQTT over TCP. When an address cannot be had, `errors` says
+            why, and the broker goes on without it.
+        access: who may come in and do what; everybody everything when None.
+        store: where retained messages are kept; in memory only when None.
         limits: what a client may ask for.
+        restore: what becomes of the payload of a topic that was saved in an earlier life; called in a
+            thread. Whoever was there then will not say that it has gone meanwhile.
+        retained: topic and payload of messages to retain if the store knows of none.
+        sys_interval: seconds between two words on `$SYS` topics; 0 is never.
     """
 
     def __init__(
         self,
         *,
-        tcp: tuple[str, int] | None = None,
-        retained: Mapping[str, bytes] | None = None,
-        plugins: Mapping[str, Mapping[str, Any]] | None = None,
+        listeners: Sequence[Listener] = (),
+        access: Access | None = None,
+        store: RetainedStore | None = None,
         limits: Limits | None = None,
+        restore: Callable[[str, bytes], bytes] | None = None,
+        retained: Mapping[str, bytes] | None = None,
+        sys_interval: float = 0,
     ) -> None:
-        self._tcp = tcp
-        self._router = Router(retained or {})
-        self._plugins = plugins
+        self._listeners = tuple(listeners)
+        self._access = access or OpenAccess()
+        self._store = store
         self._limits = limits or Limits()
+        self._restore = restore
+        self._given = retained or {}
+        self._sys_interval = sys_interval
+        self._router = Router(self._access, self._limits, store)
         self._broker: _Broker | None = None
         self._resources = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> "EmbeddedBroker":
         _quieten()
         async with contextlib.AsyncExitStack() as resources:
+            clients = Clients(self._router, self._access, _possible(self._limits))
+            await self._open_store(resources, clients)
             # A directory that only this user may enter makes its socket private.
             directory = resources.enter_context(_socket_directory())
-            broker = _Broker(self._config(), self._router, self._limits, Path(directory, "mqtt"))
+            broker = _Broker(self._listeners, clients, Path(directory, "mqtt"))
             await broker.start()
             resources.push_async_callback(broker.shutdown)
+            _accompany(resources, clients.sample())
+            if self._sys_interval:
+                _accompany(resources, tell_system(self._router.publish, clients.statistics, self._sys_interval))
             self._broker = broker
             self._resources = resources.pop_all()
         return self
@@ -87,42 +96,52 @@ class EmbeddedBroker:
         await self._resources.aclose()
 
     @property
-    def tcp_port(self) -> int | None:
-        """The TCP port really listened on; None if there is none."""
-        server = self._running.tcp_server
-        return server.sockets[0].getsockname()[1] if server is not None else None
+    def ports(self) -> tuple[int | None, ...]:
+        """The port of each listener; None for one that could not be had."""
+        servers = self._running.servers
+        return tuple(None if isinstance(each, OSError) else each.sockets[0].getsockname()[1] for each in servers)
 
     @property
-    def tcp_error(self) -> OSError | None:
-        """Why there is no TCP listener, although one was asked for."""
-        return self._running.tcp_error
+    def errors(self) -> tuple[OSError | None, ...]:
+        """Why a listener could not be had; None for those that are there."""
+        return tuple(each if isinstance(each, OSError) else None for each in self._running.servers)
 
     @property
     def local_url(self) -> str:
-        """Where this process joins its own broker: private, always there, no password."""
+        """Where this process joins its own broker: private, always there, asked nothing."""
         return f"unix://{self._running.socket}"
 
     @property
     def clients(self) -> int:
         """How many clients are connected, members in this process included."""
-        return len(self._running.clients)
+        return len(self._running.clients.present)
 
     @property
     def statistics(self) -> BrokerStatistics:
         """A snapshot."""
-        broker, router = self._running, self._router
-        return BrokerStatistics(len(broker.clients), router.nsubscriptions, router.nretained, broker.total_clients)
+        return self._running.clients.statistics()
 
     @property
-    def retained(self) -> dict[str, bytes]:
-        """What is retained, to be given to the next broker; also after this one has ended."""
-        return {message.topic: message.payload for message in self._router.retained()}
+    def retained(self) -> Mapping[str, bytes]:
+        """What is retained, in the order of publication; also after the end."""
+        return RetainedMessages(self._router)
+
+    def members(self) -> list[ClientInfo]:
+        """Who is there, and what they do; not our own process."""
+        return self._running.clients.infos()
+
+    def cut(self, predicate: Callable[[Member], bool], reason: str) -> int:
+        """End the connections of members, e.g. of a user who was removed; how many they were."""
+        return self._running.clients.cut(predicate, reason)
 
     async def websocket(self, websocket: WebSocket) -> None:
         """An endpoint for a Starlette WebSocketRoute."""
-        stream = await accept(websocket)
-        if stream is not None:
-            await self._running.serve(stream)
+        clients = self._running.clients
+        if clients.full:
+            clients.refuse(websocket.client.host if websocket.client else "the WebSocket")
+            await websocket.close()  # before accept: the client sees 403
+        elif (stream := await accept(websocket)) is not None:
+            await clients.serve_until_gone(stream)
 
     @property
     def _running(self) -> "_Broker":
@@ -131,158 +150,97 @@ class EmbeddedBroker:
             raise RuntimeError(msg)
         return self._broker
 
-    def _config(self) -> dict[str, Any]:
-        host, port = self._tcp or ("", 0)
-        return {
-            "listeners": {"default": {"type": "tcp", "bind": f"{host}:{port}" if self._tcp else None}},
-            "plugins": {name: dict(config) for name, config in (self._plugins or _ANONYMOUS).items()},
-        }
+    async def _open_store(self, resources: contextlib.AsyncExitStack, clients: Clients) -> None:
+        messages: list[Publish] = []
+        if self._store is not None:
+            saved = partial(_in_loop, asyncio.get_running_loop(), clients.set_saved)
+            messages = await asyncio.to_thread(_open, self._store, saved, self._restore)
+            resources.push_async_callback(asyncio.to_thread, self._store.close)
+        self._router.load(messages)
+        if not messages:
+            for topic, payload in self._given.items():
+                self._router.publish(Publish(topic, payload, qos=1, retain=True))
 
 
 class _Broker(amqtt.broker.Broker):  # type: ignore[misc]  # amqtt is not followed by mypy
-    """amqtt's broker with our connections; the `Hub` of them."""
+    """amqtt's broker with our listeners, which bring its clients to ours."""
 
-    def __init__(self, config: dict[str, Any], router: Router, limits: Limits, socket: Path) -> None:
-        super().__init__(config)
-        self.router = router
+    def __init__(self, listeners: Sequence[Listener], clients: Clients, socket: Path) -> None:
+        super().__init__({"listeners": {"default": {"type": "tcp", "bind": None}}, "plugins": {}})
+        self.clients = clients
         self.socket = socket
-        self.tcp_server: asyncio.Server | None = None
-        self.tcp_error: OSError | None = None
-        self.clients: dict[str, Connection] = {}
-        self.total_clients = 0
-        self._limits = limits
-        self._served: dict[Connection, asyncio.Task[None]] = {}
-        self._closing = False
-
-    # Listeners
+        self.servers: list[asyncio.Server | OSError] = []
+        self._listeners = listeners
 
     async def _start_listeners(self) -> None:
-        """Also listen on the private socket; a busy TCP port is no failure (amqtt: it is)."""
-        local = await asyncio.start_unix_server(partial(self.stream_connected, listener_name="local"), self.socket)
-        self._servers["local"] = amqtt.broker.Server("local", local)
-        try:
-            await super()._start_listeners()
-        except OSError as error:
-            self.tcp_error = error
+        """Listen in private too; a busy port is no failure (amqtt: it is), a queue longer than 100 (B15)."""
+        self._add("local", await listen_privately(self.socket, self._connected))
+        for number, listener in enumerate(self._listeners):
+            try:
+                server = await listen(listener, self._connected)
+            except OSError as error:
+                self.servers.append(error)
+            else:
+                self.servers.append(server)
+                self._add(str(number), server)
 
-    async def _create_server_instance(
-        self, listener_name: str, listener_type: ListenerType, address: str | None, port: int, ssl_context: Any
-    ) -> asyncio.Server:
-        """Longer backlog (amqtt: 200 clients at once wait for a second), IPv6 (amqtt: brackets stay)."""
-        self.tcp_server = await asyncio.start_server(
-            partial(self.stream_connected, listener_name=listener_name),
-            (address or "").strip("[]") or None,
-            port,
-            backlog=_BACKLOG,
-            ssl=ssl_context,
-        )
-        return self.tcp_server
+    def _add(self, name: str, server: asyncio.Server) -> None:
+        self._servers[name] = amqtt.broker.Server(name, server)
 
-    async def stream_connected(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener_name: str
-    ) -> None:
-        """Replaces amqtt's handling of a connection by ours, see `bus.connection`."""
-        await self.serve(_SocketStream(reader, writer, trusted=listener_name == "local"))
-
-    async def serve(self, stream: Stream) -> None:
-        """Serve one client until it is gone."""
-        if self._closing:
-            await stream.close()
-            return
-        connection = Connection(stream, self, self._limits)
-        task = asyncio.create_task(connection.run(), name=f"mqtt {stream.peer}")
-        self._served[connection] = task
-        try:
-            await asyncio.shield(task)
-        finally:
-            connection.end("no longer served")
-            await asyncio.wait({task})
-            del self._served[connection]
+    def _connected(self, stream: SocketStream) -> None:
+        """One too many is refused, and never waits (B12)."""
+        if self.clients.full and not (stream.trusted and not self.clients.closing):
+            self.clients.refuse(stream.peer)
+            stream.refuse(FULL)
+        else:
+            self.clients.serve(stream)
 
     async def shutdown(self) -> None:
-        """Take leave of the clients first, wills included (amqtt: wills are not sent at shutdown)."""
-        self._closing = True
+        """Take leave of the clients before amqtt ends."""
         for server in self._servers.values():
             server.instance.close()
-        for connection in tuple(self._served):
-            connection.publish_will()  # all of them, while those who may want to hear them are there
-        tasks = set(self._served.values())
-        for connection in tuple(self._served):
-            connection.end("broker is shutting down")
-        if tasks:
-            await asyncio.wait(tasks, timeout=_PARTING)
+        await self.clients.close()
         await super().shutdown()
 
-    # Hub
 
-    async def authenticate(self, connect: Connect, stream: Stream) -> bool:
-        """Ask amqtt's plugins, before anything of an existing client is touched (B3)."""
-        if stream.trusted:
-            return True
-        try:
-            return bool(await self._authenticate(_session(connect), self.listeners_config["default"]))
-        except Exception:
-            logger.exception("authentication of %r at %s failed", connect.client_id, stream.peer)
-            return False
-
-    async def permits(self, connection: Connection, topic: str, action: Literal["publish", "subscribe"]) -> bool:
-        """Ask amqtt's topic plugins, for wills too (B7)."""
-        if connection.stream.trusted or connection.connect is None or not self.plugins_manager._topic_plugins:
-            return True
-        session = _session(connection.connect)
-        return bool(await self._topic_filtering(session, topic, Action(action)))
-
-    def admit(self, connection: Connection) -> None:
-        """Let a client in; an earlier one of the same name goes, its will first (B4)."""
-        if (old := self.clients.get(connection.client_id)) is not None:
-            old.leave()
-            old.end("taken over", flush=False)
-        self.clients[connection.client_id] = connection
-        self.total_clients += 1
-
-    def dismiss(self, connection: Connection) -> None:
-        """Forget a client, but not the one that took its name over."""
-        if self.clients.get(connection.client_id) is connection:
-            del self.clients[connection.client_id]
+def _open(
+    store: RetainedStore, saved: Callable[[int], None], restore: Callable[[str, bytes], bytes] | None
+) -> list[Publish]:
+    messages = store.open(saved)
+    if restore is None:
+        return messages
+    return [replace(each, payload=restore(each.topic, each.payload)) for each in messages]
 
 
-class _SocketStream:
-    """An asyncio stream as `bus.connection.Stream`."""
+def _accompany(resources: contextlib.AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
+    """Run something beside the broker, and end it first."""
+    task = asyncio.create_task(work)
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, trusted: bool) -> None:
-        self._reader = reader
-        self._writer = writer
-        self.trusted = trusted
-        name = writer.get_extra_info("peername")
-        self.peer = f"{name[0]}:{name[1]}" if name else "local"
+    async def end() -> None:
+        task.cancel()
+        await asyncio.wait({task})
 
-    async def read(self, n: int) -> bytes:
-        return await self._reader.readexactly(n)
-
-    async def write(self, data: bytes) -> None:
-        self._writer.write(data)
-        await self._writer.drain()
-
-    async def close(self) -> None:
-        """Close; a peer that reset or does not read is no reason for a traceback or a wait (amqtt: is)."""
-        self._writer.close()
-        try:
-            async with asyncio.timeout(1.0):
-                await self._writer.wait_closed()
-        except TimeoutError:
-            self._writer.transport.abort()
-        except OSError as error:
-            logger.debug("closing %s: %s", self.peer, error)
+    resources.push_async_callback(end)
 
 
-def _session(connect: Connect) -> Session:
-    """What amqtt's plugins want to know of a client."""
-    session = Session()
-    session.client_id = connect.client_id
-    session.clean_session = connect.clean
-    session.username = connect.username
-    session.password = connect.password.decode(errors="replace") if connect.password is not None else None
-    return session
+def _in_loop(loop: asyncio.AbstractEventLoop, call: Callable[[int], None], number: int) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+        loop.call_soon_threadsafe(call, number)
+
+
+def _possible(limits: Limits) -> Limits:
+    """The limits, with no more connections than this process may have files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = limits.connections + _SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return limits
+    logger.warning(
+        "only %d connections are possible: raise the limit of open files (LimitNOFILE=)", soft - _SPARE_FILES
+    )
+    return replace(limits, connections=max(1, soft - _SPARE_FILES))
 
 
 def _socket_directory() -> tempfile.TemporaryDirectory[str]:

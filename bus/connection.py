@@ -21,12 +21,16 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import ssl
+import time
+from collections import deque
 from collections.abc import Awaitable
-from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
-from bus.errors import ProtocolError, ProtocolVersionError, TopicError
-from bus.messages import MAX_PAYLOAD
+from bus.access import Access, Credentials, Member
+from bus.chatter import Chatter
+from bus.errors import ProtocolError, ProtocolVersionError, RefusedError, TopicError
+from bus.limits import Limits
 from bus.outbox import Outbox
 from bus.packets import (
     ACCEPTED,
@@ -55,15 +59,15 @@ from bus.packets import (
 )
 from bus.router import Router
 from bus.topics import check_filter, check_topic
+from bus.traffic import ClientInfo, Traffic
 
 logger = logging.getLogger(__name__)
 
-MAX_PACKET: Final = MAX_PAYLOAD + 4096
-MAX_LEVELS: Final = 32
 MAX_CLIENT_ID: Final = 256
-MAX_SUBSCRIPTIONS: Final = 1000
 _FAIRNESS: Final = 16
-_PARTING: Final = 1.0
+_MAX_UNSAVED: Final = 5000
+"""Acknowledgements that wait for the disk; then the client waits with them."""
+_PARTING: Final = 0.5
 
 
 class Stream(Protocol):
@@ -75,7 +79,19 @@ class Stream(Protocol):
 
     @property
     def trusted(self) -> bool:
-        """Whether the client is our own process, and needs no password."""
+        """Whether the client is our own process, and is asked nothing."""
+
+    @property
+    def host(self) -> str:
+        """Its IP address; empty if it has none."""
+
+    @property
+    def local(self) -> bool:
+        """Whether it is on this machine; see `bus.access.Credentials`."""
+
+    @property
+    def certificate(self) -> str | None:
+        """The name in its certificate, once something was read."""
 
     async def read(self, n: int) -> bytes:
         """Exactly `n` bytes; EOFError or OSError when there will be no more."""
@@ -90,13 +106,20 @@ class Stream(Protocol):
 class Hub(Protocol):
     """What a connection knows of its broker."""
 
-    router: Router
+    @property
+    def router(self) -> Router:
+        """Where messages go."""
 
-    async def authenticate(self, connect: Connect, stream: Stream) -> bool:
-        """Whether the client may come in."""
+    @property
+    def access(self) -> Access:
+        """Who may do what."""
 
-    async def permits(self, connection: "Connection", topic: str, action: Literal["publish", "subscribe"]) -> bool:
-        """Whether it may publish to this topic, or subscribe to this filter."""
+    @property
+    def saved(self) -> int:
+        """The number of the latest save of a retained message that need not be waited for."""
+
+    async def authenticate(self, credentials: Credentials) -> Member:
+        """Who the client is; RefusedError if it may not come in."""
 
     def admit(self, connection: "Connection") -> None:
         """Count it in, and send away an earlier client of the same name."""
@@ -104,15 +127,12 @@ class Hub(Protocol):
     def dismiss(self, connection: "Connection") -> None:
         """Count it out."""
 
+    def await_saved(self, connection: "Connection") -> None:
+        """Call its `acknowledge_saved` whenever more is saved."""
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a client may ask of the broker."""
-
-    connect_timeout: float = 10.0
-    """Seconds until CONNECT; a connection that says nothing costs memory and a file descriptor."""
-    outbox: int = 8 * 1024 * 1024
-    """Bytes that wait for a client; a bulk of 10,000 changes is about 3 MB."""
+    @property
+    def chatter(self) -> Chatter:
+        """Logs what strangers can cause as often as they like."""
 
 
 class Connection:
@@ -120,12 +140,14 @@ class Connection:
 
     def __init__(self, stream: Stream, hub: Hub, limits: Limits) -> None:
         self.client_id = ""
-        self.connect: Connect | None = None
+        self.member = Member("", "")
+        self.since = 0.0
+        self.traffic = Traffic()
         self.stream = stream
         self._hub = hub
         self._limits = limits
         self._loop = asyncio.get_running_loop()
-        self._ended: asyncio.Future[str] = self._loop.create_future()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
         self._flush = True
         self._present = False
         self._will: Publish | None = None
@@ -133,8 +155,35 @@ class Connection:
         self._last_seen = self._loop.time()
         self._watchdog: asyncio.TimerHandle | None = None
         self._outbox = Outbox(stream, limits.outbox)
-        self._replays: set[asyncio.Task[None]] = set()
+        self._unsaved: deque[tuple[int, bytes]] = deque()
+        self._caught_up = asyncio.Event()
+        self._wanted: dict[str, tuple[int, int]] = {}
+        self._replaying: asyncio.Task[None] | None = None
         self._received: set[int] = set()
+
+    def __str__(self) -> str:
+        name, role = self.member.name, self.member.role
+        who = (f" of {name!r}" if name else "") + (f" ({role})" if role else "")
+        which = f"client {self.client_id!r}" if self.client_id else "someone"
+        return f"{which}{who} at {self.stream.peer}"
+
+    @property
+    def info(self) -> ClientInfo:
+        """What it is and does."""
+        traffic = self.traffic
+        return ClientInfo(
+            client_id=self.client_id,
+            name=self.member.name,
+            role=self.member.role,
+            peer=self.stream.peer,
+            since=self.since,
+            subscriptions=self._hub.router.count(self),
+            queued=self._outbox.waiting,
+            received=traffic.received,
+            sent=traffic.sent,
+            received_rate=traffic.received_rate,
+            sent_rate=traffic.sent_rate,
+        )
 
     async def run(self) -> None:
         """Serve the client until either side ends it; returns with nothing left behind."""
@@ -143,7 +192,6 @@ class Connection:
         self._watch()
         try:
             await self._ended
-            logger.debug("client %r at %s: %s", self.client_id, self.stream.peer, self._ended.result())
             reader.cancel()
             self.leave()
             if self._flush:
@@ -152,17 +200,22 @@ class Connection:
             self.leave()
             if self._watchdog is not None:
                 self._watchdog.cancel()
-            tasks = {reader, writer, *self._replays}
+            tasks = {reader, writer} | ({self._replaying} if self._replaying else set())
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
             await self.stream.close()
 
-    def end(self, reason: str, *, flush: bool = True) -> None:
+    def end(self, reason: str, *, level: int = logging.INFO, flush: bool = True) -> None:
         """Make `run` return; with `flush`, what waits for the client may still go out."""
         if not self._ended.done():
             self._flush = flush
-            self._ended.set_result(reason)
+            self._ended.set_result(None)
+            self._log_end(level, reason)
+
+    def cut(self, reason: str) -> None:
+        """End it by our will, at once."""
+        self.end(f"cut off: {reason}", level=logging.WARNING, flush=False)
 
     def leave(self) -> None:
         """Take part no more: no subscriptions, and the will is published unless it is void."""
@@ -174,22 +227,47 @@ class Connection:
         self.publish_will()
 
     def publish_will(self) -> None:
-        """Publish the will, unless it is void or was published already."""
+        """Publish the will, unless it is void, was published already, or may no more be published."""
         will, self._will = self._will, None
-        if will is not None:
+        if will is None:
+            return
+        if (reason := self._may_publish(will.topic)) is None:
             self._hub.router.publish(will)
+        else:
+            logger.warning("%s may not leave its will on %.300r any more: %s", self, will.topic, reason)
+
+    def may_receive(self, topic: str) -> bool:
+        """Whether it gets what is published to a guarded topic."""
+        return self.stream.trusted or self._hub.access.may_receive(self.member, topic)
 
     def deliver(self, message: Publish, *, qos: int, retain: bool) -> None:
         """Queue a message for the client, who is cut off if too much waits for it already."""
         if self._ended.done():
             return
+        self.traffic.sent += 1
         self._outbox.publish(message, qos=qos, retain=retain)
-        self._check_outbox()
+        if self._outbox.overfull:
+            self._cut_slow()
 
-    def _check_outbox(self) -> None:
-        if self._outbox.overfull and not self._ended.done():
-            logger.warning("client %r at %s is too slow, cut off", self.client_id, self.stream.peer)
-            self.end("too slow", flush=False)
+    def acknowledge_saved(self) -> bool:
+        """Send the acknowledgements of what is saved by now; whether others wait still."""
+        while self._unsaved and self._unsaved[0][0] <= self._hub.saved:
+            self._outbox.send(self._unsaved.popleft()[1])
+        if len(self._unsaved) < _MAX_UNSAVED:
+            self._caught_up.set()
+        return bool(self._unsaved)
+
+    def _cut_slow(self) -> None:
+        waiting = self._outbox.waiting
+        what = f"{waiting:,} bytes wait for it" if waiting > self._limits.outbox else "it acknowledges nothing"
+        self.cut(f"too slow, {what}")
+
+    def _log_end(self, level: int, reason: str) -> None:
+        if self.since:
+            usual = self.stream.trusted and level <= logging.INFO
+            logger.log(logging.DEBUG if usual else level, "%s %s", self, reason)
+        else:
+            self._hub.chatter.log(level, "%s %s", self, reason)
 
     # Alive
 
@@ -199,8 +277,10 @@ class Connection:
         left = self._last_seen + self._silence - self._loop.time()
         if left > 0:
             self._watchdog = self._loop.call_later(left, self._watch)
+        elif self.since:
+            self.end(f"is gone: silent for {self._silence:g} s", flush=False)
         else:
-            self.end("silent for too long", flush=False)
+            self.end(f"no CONNECT within {self._silence:g} s", level=logging.DEBUG, flush=False)
 
     # Outgoing
 
@@ -208,85 +288,117 @@ class Connection:
         try:
             await self._outbox.run()
         except OSError as error:
-            self.end(f"cannot write: {error}", flush=False)
+            self.end(f"is gone: {error}", flush=False)
 
-    async def _replay(self, wanted: dict[str, int]) -> None:
+    async def _replay(self) -> None:
         """Send retained messages, in a task of its own, so that acknowledgements are read meanwhile."""
-        for number, (topic, qos) in enumerate(wanted.items(), 1):
+        router = self._hub.router
+        while self._wanted:
             await self._outbox.room()
-            # Looked up only now, so that an old word never comes after a newer one.
-            if (message := self._hub.router.retained_on(topic)) is not None:
-                self.deliver(message, qos=min(qos, message.qos), retain=True)
-            if number % _FAIRNESS == 0:
-                await asyncio.sleep(0)
+            filters, self._wanted = self._wanted, {}
+            for number, (topic, (qos, upto)) in enumerate(self._retained_on(filters).items(), 1):
+                await self._outbox.room()
+                # Looked up only now: it may be gone, or there is a newer one, which the client has got already.
+                if (message := router.retained_on(topic, upto)) is not None:
+                    self.deliver(message, qos=min(qos, message.qos), retain=True)
+                if number % _FAIRNESS == 0:
+                    await asyncio.sleep(0)
+
+    def _retained_on(self, filters: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+        """The topics of retained messages that these filters match, each once."""
+        router = self._hub.router
+        found: dict[str, tuple[int, int]] = {}
+        for filter, (qos, upto) in filters.items():
+            for message in router.retained(filter, upto):
+                known_qos, known_upto = found.get(message.topic, (0, 0))
+                found[message.topic] = max(qos, known_qos), max(upto, known_upto)
+        return {topic: each for topic, each in found.items() if not router.guarded(topic) or self.may_receive(topic)}
 
     # Incoming
 
     async def _read(self) -> None:
         try:
             await self._converse()
+        except RefusedError as error:
+            self._outbox.send(connack(error.code))
+            self.end(f"refused: {error.reason}", level=logging.WARNING)
         except ProtocolVersionError as error:
             self._outbox.send(connack(BAD_VERSION))
-            self.end(str(error))
+            self.end(f"refused: {error}")
         except (ProtocolError, TopicError) as error:
-            logger.info("client %r at %s: %s", self.client_id, self.stream.peer, error)
-            self.end(str(error))
+            self.end(f"cut off: {error}", level=logging.WARNING if self.since else logging.INFO)
         except (EOFError, OSError) as error:
-            self.end(f"connection lost: {error}", flush=False)
+            level = logging.INFO if self.since or isinstance(error, ssl.SSLError) else logging.DEBUG
+            self.end(f"is gone: {str(error) or type(error).__name__}", level=level, flush=False)
         except Exception as error:  # one client must not hang because of our mistake with it
-            logger.exception("client %r at %s", self.client_id, self.stream.peer)
-            self.end(f"{type(error).__name__}: {error}", flush=False)
+            logger.exception("%s", self)
+            self.cut(f"{type(error).__name__}: {error}")
 
     async def _converse(self) -> None:
         first = (await self.stream.read(1))[0]
         if first != CONNECT:  # a port scan, or HTTP: not worth waiting for the rest of it
             raise ProtocolError("the first packet is not CONNECT")
-        connect = await _read_packet(self.stream, first)
+        connect = await _read_packet(self.stream, self._limits.packet, first)
         assert isinstance(connect, Connect)
-        code = await self._enter(connect)
-        if code != ACCEPTED:
-            self._outbox.send(connack(code))
-            self.end(f"refused with code {code}")
-            return
+        await self._enter(connect)
         number = 0
-        while not isinstance(packet := await _read_packet(self.stream), Disconnect):
+        while not isinstance(packet := await _read_packet(self.stream, self._limits.packet), Disconnect):
+            if not self._present:
+                return  # sent away meanwhile; what it asks for must not come to life again
             self._last_seen = self._loop.time()
-            await self._handle(packet)
-            self._check_outbox()  # answers pile up, too, when nobody reads them
+            self._handle(packet)
+            if self._outbox.overfull:  # answers pile up, too, when nobody reads them
+                self._cut_slow()
             number += 1
             if number % _FAIRNESS == 0:
                 await asyncio.sleep(0)
+                await self._caught_up.wait()
         self._will = None
         self.end("left")
 
-    async def _enter(self, connect: Connect) -> int:
-        if len(connect.client_id) > MAX_CLIENT_ID or not (connect.client_id or connect.clean):
-            return BAD_IDENTIFIER
-        if not await self._hub.authenticate(connect, self.stream):
-            return NOT_AUTHORIZED
+    async def _enter(self, connect: Connect) -> None:
+        if len(connect.client_id) > MAX_CLIENT_ID:
+            raise RefusedError(BAD_IDENTIFIER, f"its name has more than {MAX_CLIENT_ID} characters")
+        if not (connect.client_id or connect.clean):
+            raise RefusedError(BAD_IDENTIFIER, "it has no name, but wants to be known again")
         self.client_id = connect.client_id or f"anonymous-{secrets.token_hex(8)}"
-        self.connect = connect
+        self._silence = 0  # how long it waits now is not its fault
+        if not self.stream.trusted:
+            self.member = await self._hub.authenticate(self._credentials(connect))
         if (will := connect.will) is not None:
-            _check_levels(check_topic(will.topic))
-            if not await self._hub.permits(self, will.topic, "publish"):
-                return NOT_AUTHORIZED
+            self._check(check_topic(will.topic))
+            if (reason := self._may_publish(will.topic)) is not None:
+                raise RefusedError(NOT_AUTHORIZED, f"may not leave a will on {will.topic[:300]!r}: {reason}")
         if self._ended.done():
             raise EOFError("gone while it was let in")
         self._will = will
         self._silence = connect.keepalive * 1.5
         self._last_seen = self._loop.time()
+        self.since = time.time()
         self._hub.admit(self)
         self._present = True
+        self._caught_up.set()
         self._outbox.send(connack(ACCEPTED))
         if self._watchdog is not None:
             self._watchdog.cancel()
         self._watch()
-        return ACCEPTED
 
-    async def _handle(self, packet: Packet) -> None:
+    def _credentials(self, connect: Connect) -> Credentials:
+        stream = self.stream
+        return Credentials(
+            client_id=self.client_id,
+            username=connect.username,
+            password=connect.password,
+            peer=stream.peer,
+            host=stream.host,
+            local=stream.local,
+            certificate=stream.certificate,
+        )
+
+    def _handle(self, packet: Packet) -> None:
         match packet:
             case Publish():
-                await self._handle_publish(packet)
+                self._handle_publish(packet)
             case PubAck():
                 self._outbox.acknowledge(packet.packet_id)
             case PubRel():
@@ -295,7 +407,7 @@ class Connection:
             case PingReq():
                 self._outbox.send(PINGRESP)
             case Subscribe():
-                await self._handle_subscribe(packet)
+                self._handle_subscribe(packet)
             case Unsubscribe():
                 for filter in packet.filters:
                     self._hub.router.unsubscribe(self, filter)
@@ -303,50 +415,66 @@ class Connection:
             case _:
                 raise ProtocolError("CONNECT a second time")
 
-    async def _handle_publish(self, packet: Publish) -> None:
-        _check_levels(check_topic(packet.topic))
-        if not await self._permits(packet.topic, "publish"):
+    def _handle_publish(self, packet: Publish) -> None:
+        self._check(check_topic(packet.topic))
+        if (reason := self._may_publish(packet.topic)) is not None:
             # Acknowledging would tell the client that it had been published (B7).
-            raise ProtocolError(f"may not publish to {packet.topic[:300]!r}")
+            raise ProtocolError(f"may not publish to {packet.topic[:300]!r}: {reason}")
+        self.traffic.received += 1
+        saved = 0
         if packet.qos < 2 or packet.packet_id not in self._received:
-            self._hub.router.publish(packet)
+            saved = self._hub.router.publish(packet)
         if packet.qos == 1:
-            self._outbox.send(puback(packet.packet_id))
+            self._acknowledge(saved, puback(packet.packet_id))
         elif packet.qos == 2:
             self._received.add(packet.packet_id)
-            self._outbox.send(pubrec(packet.packet_id))
+            self._acknowledge(saved, pubrec(packet.packet_id))
 
-    async def _handle_subscribe(self, packet: Subscribe) -> None:
-        codes = [await self._subscribe(filter, min(qos, 1)) for filter, qos in packet.filters]
+    def _acknowledge(self, saved: int, packet: bytes) -> None:
+        """Acknowledge what needs save number `saved`, in the order of the messages (MQTT 3.1.1, 4.6)."""
+        if saved <= self._hub.saved and not self._unsaved:
+            self._outbox.send(packet)
+            return
+        self._unsaved.append((saved, packet))
+        if len(self._unsaved) >= _MAX_UNSAVED:
+            self._caught_up.clear()
+        self._hub.await_saved(self)
+
+    def _may_publish(self, topic: str) -> str | None:
+        return None if self.stream.trusted else self._hub.access.may_publish(self.member, topic)
+
+    def _handle_subscribe(self, packet: Subscribe) -> None:
+        codes = [self._subscribe(filter, min(qos, 1)) for filter, qos in packet.filters]
         self._outbox.send(suback(packet.packet_id, codes))
-        wanted: dict[str, int] = {}
         for (filter, _), code in zip(packet.filters, codes, strict=True):
             if code != SUBSCRIPTION_REFUSED:
-                for message in self._hub.router.retained(filter):
-                    wanted[message.topic] = max(code, wanted.get(message.topic, 0))
-        if wanted:
-            task = asyncio.create_task(self._replay(wanted), name=f"mqtt-replay {self.client_id}")
-            self._replays.add(task)
-            task.add_done_callback(self._replays.discard)
+                self._wanted[filter] = code, self._hub.router.number
+        if self._wanted and (self._replaying is None or self._replaying.done()):
+            self._replaying = asyncio.create_task(self._replay(), name=f"mqtt-replay {self.client_id}")
 
-    async def _permits(self, topic: str, action: Literal["publish", "subscribe"]) -> bool:
-        permitted = await self._hub.permits(self, topic, action)
-        if not self._present:
-            # Taken over meanwhile; what it asks for must not come to life again.
-            raise EOFError("gone while it was asking")
-        return permitted
-
-    async def _subscribe(self, filter: str, qos: int) -> int:
+    def _subscribe(self, filter: str, qos: int) -> int:
         try:
-            _check_levels(check_filter(filter))
+            self._check(check_filter(filter))
+            self._check_subscription(filter)
         except TopicError as error:
-            logger.info("client %r at %s: %s", self.client_id, self.stream.peer, error)
-            return SUBSCRIPTION_REFUSED
-        permitted = await self._permits(filter, "subscribe")
-        if not permitted or self._hub.router.count(self) >= MAX_SUBSCRIPTIONS:
+            self._hub.chatter.log(logging.WARNING, "%s may not subscribe: %s", self, error)
             return SUBSCRIPTION_REFUSED
         self._hub.router.subscribe(self, filter, qos)
         return qos
+
+    def _check_subscription(self, filter: str) -> None:
+        router, access = self._hub.router, self._hub.access
+        if not self.stream.trusted and (reason := access.may_subscribe(self.member, filter)) is not None:
+            raise TopicError(filter, reason)
+        if router.count(self) >= self._limits.subscriptions and not router.subscribed(self, filter):
+            raise TopicError(filter, f"it has {self._limits.subscriptions} subscriptions already")
+
+    def _check(self, topic: str) -> None:
+        limits = self._limits
+        if topic.count("/") >= limits.levels:
+            raise TopicError(topic, f"has more than {limits.levels} levels")
+        if len(topic) > limits.topic or len(topic.encode()) > limits.topic:
+            raise TopicError(topic, f"has more than {limits.topic} bytes")
 
 
 async def _within(seconds: float, done: Awaitable[object]) -> None:
@@ -355,12 +483,7 @@ async def _within(seconds: float, done: Awaitable[object]) -> None:
             await done
 
 
-def _check_levels(topic: str) -> None:
-    if topic.count("/") >= MAX_LEVELS:
-        raise TopicError(topic, f"has more than {MAX_LEVELS} levels")
-
-
-async def _read_packet(stream: Stream, first: int | None = None) -> Packet:
+async def _read_packet(stream: Stream, limit: int, first: int | None = None) -> Packet:
     if first is None:
         first = (await stream.read(1))[0]
     length = shift = 0
@@ -372,6 +495,6 @@ async def _read_packet(stream: Stream, first: int | None = None) -> Packet:
             break
         if shift > 21:
             raise ProtocolError("length has more than 4 bytes")
-    if length > MAX_PACKET:
-        raise ProtocolError(f"packet of {length} bytes, more than {MAX_PACKET}")
+    if length > limit:
+        raise ProtocolError(f"packet of {length:,} bytes, more than {limit:,}")
     return parse(first, await stream.read(length) if length else b"")

@@ -5,6 +5,7 @@ BusError
 ├── TopicError           a name or topic outside the grammar             .text .reason
 ├── DecodeError          a payload that is no message of ours            .topic .reason
 ├── MessageTooLargeError a message beyond the payload limit              .nbytes .limit
+├── RefusedError         a client may not come in                        .code .reason
 ├── ProtocolError        a client breaks the rules of MQTT               .reason
 │   └── ProtocolVersionError  a client speaks another version            .name .level
 └── BusUnavailableError  no broker, or no answer in time                 .reason .url
@@ -68,6 +69,15 @@ class ProtocolVersionError(ProtocolError):
         super().__init__(f"protocol {name[:20]!r} level {level} is not MQTT 3.1.1")
         self.name = name
         self.level = level
+
+
+class RefusedError(BusError):
+    """A client of the embedded broker may not come in; `code` goes into the CONNACK."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
 
 
 class BusUnavailableError(BusError):

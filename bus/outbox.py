@@ -44,6 +44,11 @@ class Outbox:
         """Whether the client is too slow to be waited for."""
         return self._waiting > self._limit or len(self._unacknowledged) > MAX_UNACKNOWLEDGED
 
+    @property
+    def waiting(self) -> int:
+        """How many bytes wait to go out."""
+        return self._waiting
+
     def send(self, *parts: bytes) -> None:
         """Queue the parts of a packet."""
         self._parts.extend(parts)

@@ -12,18 +12,23 @@ from urllib.parse import urlsplit
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from bus.access import on_this_machine
 from bus.errors import ProtocolError
 
 SUBPROTOCOL: Final = "mqtt"
 
+_PROXIES: Final = frozenset({"forwarded", "via", "x-real-ip"})
+"""Headers that a proxy adds, beside those that begin with X-Forwarded-."""
+
 _MAX_BUFFER: Final = 1024 * 1024
-_PARTING: Final = 1.0
+_PARTING: Final = 0.5
 
 
 class WebSocketStream:
     """An accepted WebSocket as a stream of bytes; see `bus.connection.Stream`."""
 
     trusted = False
+    certificate = None
 
     def __init__(self, websocket: WebSocket) -> None:
         self._websocket = websocket
@@ -34,6 +39,18 @@ class WebSocketStream:
         """Where the client is, for the log."""
         client = self._websocket.client
         return f"{client.host}:{client.port} (WebSocket)" if client else "WebSocket"
+
+    @property
+    def host(self) -> str:
+        """The client's IP address, or that of the proxy that it came through."""
+        return self._websocket.client.host if self._websocket.client else ""
+
+    @property
+    def local(self) -> bool:
+        """Whether it is on this machine; what came through a proxy may come from anywhere."""
+        server = self._websocket.scope.get("server")
+        proxied = any(name in _PROXIES or name.startswith("x-forwarded-") for name in self._websocket.headers)
+        return not proxied and server is not None and on_this_machine(self.host, str(server[0]))
 
     async def read(self, n: int) -> bytes:
         """Exactly `n` bytes; packets and frames need not begin or end together."""

@@ -49,6 +49,8 @@ class Session:
         urlbase: `http://host:port`, `https://host/prefix`, or `host:port`.
         auth_cookie: the login cookie, `name=value`, as `login` and `get_auth_cookie` return it.
         timeout: seconds to wait for the next bytes of an answer; a cold read waits for the publisher.
+        basic: a user and password to show with every request, to a service that has no login.
+        service: what should be running there, for errors.
         ca: the file of more authorities whose certificates are believed, beside the system's or SSL_CERT_FILE's.
     """
 
@@ -58,11 +60,15 @@ class Session:
         *,
         auth_cookie: str | None = None,
         timeout: float = 60.0,
+        basic: BasicAuth | None = None,
+        service: str = "a subscriber (cat2sub)",
         ca: str | os.PathLike[str] | None = None,
     ) -> None:
         self.urlbase = base_url(urlbase or sub_urlbase_default)
         self.auth_cookie = _checked_cookie(auth_cookie)
         self.timeout = timeout
+        self._service = service
+        self._authorization = {"authorization": basic.header} if basic is not None else {}
         self._tls = _tls(self.urlbase, ca)
         self._live: weakref.WeakSet[LiveAnswer] = weakref.WeakSet()
         self._http = httpx.Client(
@@ -128,6 +134,11 @@ class Session:
     def post(self, route: str, path: str = "") -> Answer:
         """Post to a route without a body."""
         with self._answer("POST", self.url(route, path)) as response:
+            return Answer(response.read(), etag_of(response.headers.get("etag", "")))
+
+    def delete(self, route: str, path: str) -> Answer:
+        """Delete what a route has under a path."""
+        with self._answer("DELETE", self.url(route, path)) as response:
             return Answer(response.read(), etag_of(response.headers.get("etag", "")))
 
     @contextmanager
@@ -196,7 +207,7 @@ class Session:
     ) -> Iterator[httpx.Response]:
         """Send a request; yield the answer before its body is read, or raise the error that it means."""
         own = {"cookie": self.auth_cookie} if self.auth_cookie else {}
-        all_headers = {**_VERBATIM, **own, **(headers or {})}
+        all_headers = {**_VERBATIM, **own, **self._authorization, **(headers or {})}
         with (
             self._translated(url),
             (http or self._http).stream(method, url, params=params, headers=all_headers, data=data) as response,
@@ -217,7 +228,7 @@ class Session:
                 ) from error
             raise UnreachableError(
                 f"no answer from {self.urlbase} ({one_line(str(error)) or type(error).__name__}):"
-                " is the address right, and is a subscriber (cat2sub) running there?"
+                f" is the address right, and is {self._service} running there?"
             ) from error
         except httpx.TimeoutException as error:
             raise UnavailableError(f"{url} did not go on answering within {self.timeout:g} s: try again") from error

@@ -94,6 +94,16 @@ def _optional_file(value: object) -> object:
     return value or None
 
 
+def _optional_switch(value: object) -> object:
+    """A bool from a file, or from the texts true and false; "" is neither."""
+    if isinstance(value, str):
+        known = {"": None, "true": True, "false": False}
+        if value.lower() not in known:
+            raise ValueError(f"{value!r} is not possible: use true or false, or leave it out")
+        return known[value.lower()]
+    return value
+
+
 def _token(value: str) -> str:
     """A secret that goes into a header, and that nobody guesses."""
     if value and not (value.isascii() and value.isprintable() and " " not in value):
@@ -136,6 +146,7 @@ OptionalUrl = Annotated[str | None, AfterValidator(_optional_base_url)]
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
 Directory = Annotated[Path, BeforeValidator(_directory)]
 OptionalFile = Annotated[Path | None, BeforeValidator(_optional_file)]
+OptionalSwitch = Annotated[bool | None, BeforeValidator(_optional_switch)]
 Token = Annotated[str, AfterValidator(_token)]
 ServiceId = Annotated[str, AfterValidator(_service_id)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]

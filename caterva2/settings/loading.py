@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from caterva2.address import Address
+from caterva2.address import Address, base_url
 from caterva2.errors import Caterva2Error, SettingsError
 from caterva2.settings.models import (
     SECTIONS,
@@ -60,9 +60,18 @@ def load_subscriber(options: Options, environ: Mapping[str, str], cwd: Path) -> 
 def load_client(options: Options, environ: Mapping[str, str], cwd: Path) -> ClientSettings:
     """Make the settings of a client; as `load_broker`."""
     sources = read_sources("client", options, environ, cwd)
-    given = _partner(sources, "subscriber")
-    derived = Source({"client": {"subscriber": given}} if given else {})
+    found = {name: _partner(sources, name) for name in ("subscriber", "broker")}
+    if not _has_url(found["broker"]):
+        del found["broker"]  # few clients ever ask it, so it must not keep the others away
+    derived = Source({"client": {name: given for name, given in found.items() if given is not None}})
     return _load(ClientSettings, "client", [*sources, derived], cwd)
+
+
+def _has_url(given: Given | None) -> bool:
+    try:
+        return given is not None and bool(base_url(given.value))
+    except Caterva2Error:
+        return False
 
 
 def _broker_of(sources: list[Source], section: str) -> Source:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -20,6 +20,7 @@ from caterva2.settings.kinds import (
     LogLevel,
     MqttListener,
     OptionalFile,
+    OptionalSwitch,
     OptionalUrl,
     PublishedName,
     Seconds,
@@ -79,16 +80,40 @@ class BrokerSettings(ServiceSettings):
 
     http: ListenAddress = Address("localhost", 8000)
     """Where it listens for HTTP and MQTT over WebSocket; only this machine, until told otherwise."""
-    mqtt: MqttListener = Field(default_factory=lambda data: _mqtt_address(data["http"]))
-    """Where it listens for MQTT tools; port 1883, which they assume, on the host of `http`; "" is nowhere."""
-    statedir: Directory = Path("_caterva2/bro")
-    """The directory of its state: the roots that it knows."""
-    urlbase: OptionalUrl = None
-    """The address that others reach it at, when it is not that of `http` (a reverse proxy, `*:port`)."""
     certificate: OptionalFile = None
-    """The file of a certificate, with which `http` speaks https; SIGHUP has it read again."""
+    """The file of a certificate, with which `http` speaks https, and `mqtts` TLS; SIGHUP has it read again."""
     key: OptionalFile = None
     """The file of its private key, when it is not in the same one."""
+    client_ca: OptionalFile = None
+    """The file of the authorities whose clients alone may come to `mqtts`; a common name stands for a user."""
+    mqtt: MqttListener = Field(default_factory=lambda data: _mqtt_address(data))
+    """Where it listens for MQTT tools; port 1883 on the host of `http`, or nowhere with a certificate."""
+    mqtts: MqttListener = Field(default_factory=lambda data: _mqtts_address(data))
+    """Where it listens for MQTT with TLS; port 8883 on the host of `http` with a certificate, else nowhere."""
+    statedir: Directory = Path("_caterva2/bro")
+    """The directory of its state: the roots that it knows, retained messages, the key that tokens are signed with."""
+    urlbase: OptionalUrl = None
+    """The address that others reach it at, when it is not that of `http` (a reverse proxy, `*:port`)."""
+    users: OptionalFile = None
+    """The file of the users who may join the bus by name and password; `cat2bro user` makes it."""
+    anonymous: OptionalSwitch = None
+    """Whether clients may join the bus without a name; left out, those on this machine itself may."""
+    token_lifetime: Annotated[float, Field(ge=10, le=86400, allow_inf_nan=False)] = 3600.0
+    """Seconds that a token for publishers holds; subscribers get new ones at half of it."""
+    max_clients: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    """Clients of the bus at once; each takes a file descriptor, and some 40 KB."""
+    max_logins: Annotated[int, Field(ge=1, le=1_000_000)] = 30
+    """Failed logins in a minute from one address; further ones are refused without a look."""
+    max_packet: Annotated[int, Field(ge=69_632, le=268_435_455)] = 69_632
+    """Bytes of a message with its topic; the daemons' own have at most the default."""
+    max_subscriptions: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    """Subscriptions of a client."""
+    max_retained: Annotated[int, Field(ge=1, le=10_000_000)] = 250_000
+    """Retained messages; there is one for every root and one for every daemon."""
+    max_queue: Annotated[int, Field(ge=1 << 20, le=1 << 40)] = 8 << 20
+    """Bytes that wait for a client that does not read; beyond, it is cut off, and may come again."""
+    sys_interval: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 0.0
+    """Seconds between two publications of figures below `$SYS`; 0 is never."""
     loglevel: LogLevel = "info"
     """The least severe messages to log: debug, info, warning or error; info tells who comes and goes."""
     bus: BusSettings = BusSettings()
@@ -168,6 +193,8 @@ class ClientSettings(ServiceSettings):
 
     subscriber: SubscriberUrl = "http://localhost:8002"
     """The subscriber's address. Left out, it is `urlbase`, or else `http`, of the `[subscriber]` section."""
+    broker: SubscriberUrl = "http://localhost:8000"
+    """The broker's address, for `cat2cli bus`. Left out, it is that of the `[broker]` section."""
     username: str = ""
     """The name to log in with; "" reads what is open to all."""
     password: str = Field(default="", repr=False)
@@ -181,8 +208,16 @@ class ClientSettings(ServiceSettings):
         return self.subscriber
 
 
-def _mqtt_address(http: Address) -> Address:
-    return Address("localhost" if http.socket else http.host, 1883)
+def _mqtt_address(data: Mapping[str, Any]) -> Address | None:
+    return None if data.get("certificate") else Address(_host_for_mqtt(data["http"]), 1883)
+
+
+def _mqtts_address(data: Mapping[str, Any]) -> Address | None:
+    return Address(_host_for_mqtt(data["http"]), 8883) if data.get("certificate") else None
+
+
+def _host_for_mqtt(http: Address) -> str:
+    return "localhost" if http.socket else http.host
 
 
 def _statedir(kind: str, identifier: str) -> Path:

@@ -159,6 +159,8 @@ def _check_type(info: FieldInfo, value: object, place: str) -> None:
             isinstance(value, (int, float)) and not isinstance(value, bool),
             "a number, without quotes",
         )
+    elif info.annotation == bool | None:
+        good, kind = isinstance(value, bool) or value == "", "true or false, without quotes"
     elif get_origin(info.annotation) is dict:
         good, kind = isinstance(value, dict), 'a table, such as { name = "text" }'
     else:

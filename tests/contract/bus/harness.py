@@ -22,8 +22,10 @@ from starlette.routing import WebSocketRoute
 from bus.broker import EmbeddedBroker
 from bus.client import Backoff, BusClient
 from bus.interface import Bus, Event
+from bus.listeners import Listener
 from bus.memory import MemoryBroker, MemoryBus
 from bus.messages import Message
+from bus.store import RetainedStore
 from bus.topics import Topics
 from tests.unit.bus.raw import DEADLINE, RawClient, publish
 
@@ -65,6 +67,9 @@ class Harness(ABC):
     @abstractmethod
     async def publish_raw(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish anything."""
+
+    def clean_up(self) -> None:  # noqa: B027  # most leave nothing
+        """Remove what the broker left on the disk."""
 
     @abstractmethod
     async def lose(self, bus: Bus) -> None:
@@ -124,17 +129,20 @@ class NetworkHarness(Harness):
 class EmbeddedHarness(NetworkHarness):
     def __init__(self) -> None:
         super().__init__()
-        self._retained: dict[str, bytes] = {}
+        self._directory = tempfile.TemporaryDirectory(prefix="cat2-embedded-")
         self._resources = contextlib.AsyncExitStack()
 
     async def start(self) -> None:
-        broker = EmbeddedBroker(tcp=("127.0.0.1", self.port), retained=self._retained)
+        store = RetainedStore(Path(self._directory.name, "retained.sqlite"))
+        broker = EmbeddedBroker(listeners=[Listener("127.0.0.1", self.port)], store=store)
         self.broker = await self._resources.enter_async_context(broker)
-        assert self.broker.tcp_error is None
+        assert (None,) == self.broker.errors
 
     async def stop(self) -> None:
         await self._resources.aclose()
-        self._retained = self.broker.retained
+
+    def clean_up(self) -> None:
+        self._directory.cleanup()
 
 
 class WebSocketHarness(EmbeddedHarness):
@@ -246,6 +254,5 @@ def run(transport: type[Harness], scenario: Scenario) -> None:
     try:
         asyncio.run(play())
     finally:
-        if isinstance(harness, MosquittoHarness):
-            harness.clean_up()
+        harness.clean_up()
     assert [] == [each for each in set(threading.enumerate()) - before if not each.daemon]

@@ -14,6 +14,7 @@ import pytest
 from bus.broker import EmbeddedBroker
 from bus.client import BusClient
 from bus.interface import Event
+from bus.listeners import Listener
 from bus.messages import Changes, RootAnnouncement
 from bus.topics import Topics
 from caterva2.chunks import decompress_chunk
@@ -71,8 +72,8 @@ def test_changes_travel_over_a_real_bus(tmp_path: Path) -> None:
     """Through the embedded broker arrive the announcement, a change, and the end."""
 
     async def scenario() -> None:
-        async with EmbeddedBroker(tcp=("127.0.0.1", 0)) as broker:
-            url = f"mqtt://127.0.0.1:{broker.tcp_port}"
+        async with EmbeddedBroker(listeners=[Listener("127.0.0.1", 0)]) as broker:
+            url = f"mqtt://127.0.0.1:{broker.ports[0]}"
             async with listener(url) as heard:
                 with publisher(tmp_path, url=url) as process:
                     address = await found(process, LISTENING)
@@ -91,8 +92,8 @@ def test_a_second_publisher_of_a_name_refuses_to_start(tmp_path: Path, end: str)
     """While the first one lives the second says where it is and ends with status 2; after it, the name is free."""
 
     async def scenario() -> None:
-        async with EmbeddedBroker(tcp=("127.0.0.1", 0)) as broker:
-            url = f"mqtt://127.0.0.1:{broker.tcp_port}"
+        async with EmbeddedBroker(listeners=[Listener("127.0.0.1", 0)]) as broker:
+            url = f"mqtt://127.0.0.1:{broker.ports[0]}"
             with publisher(tmp_path, url=url) as first:
                 address = await found(first, LISTENING)
                 with publisher(tmp_path, state="other", url=url) as second:
@@ -124,7 +125,7 @@ def test_two_that_meet_only_when_the_broker_comes(tmp_path: Path) -> None:
         with publisher(tmp_path, url=url) as first, publisher(tmp_path, state="other", url=url) as second:
             for process in (first, second):
                 await found(process, LISTENING)
-            async with EmbeddedBroker(tcp=("127.0.0.1", port)):
+            async with EmbeddedBroker(listeners=[Listener("127.0.0.1", port)]):
                 status, loser = await _first_to_end(first, second)
 
                 assert 2 == status

@@ -1,6 +1,7 @@
 import asyncio
 import logging
 import os
+import re
 import shutil
 import socket
 import stat
@@ -10,21 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from bus.broker import BrokerStatistics, EmbeddedBroker
+from bus.broker import EmbeddedBroker
 from bus.client import BusClient
 from bus.interface import Connected
+from bus.listeners import Listener
 from bus.messages import RootAnnouncement, encode
 from bus.topics import Topics
-from tests.contract.bus.harness import take
+from bus.traffic import BrokerStatistics
+from tests.contract.bus.harness import take, until
 from tests.contract.bus.test_bus_contract import ONLINE, change, offline
-from tests.unit.bus.brokers import Plugins
+from tests.unit.bus.brokers import LOOPBACK, Rules, RulesAccess
 from tests.unit.bus.raw import (
     CONNACK,
     DEADLINE,
     PUBLISH,
     SUBACK,
     RawClient,
-    Received,
     connect,
     publish,
     subscribe,
@@ -37,9 +39,9 @@ def run(scenario: Scenario, broker: Callable[[], EmbeddedBroker] | None = None) 
     """Play a scenario with a broker and its port; the broker, after its end."""
 
     async def play() -> EmbeddedBroker:
-        async with broker() if broker else EmbeddedBroker(tcp=("127.0.0.1", 0)) as entered:
+        async with broker() if broker else EmbeddedBroker(listeners=LOOPBACK) as entered:
             try:
-                await scenario(entered, entered.tcp_port or 0)
+                await scenario(entered, next(iter(entered.ports), None) or 0)
             finally:
                 await RawClient.cut_all()
         assert {asyncio.current_task()} == asyncio.all_tasks()
@@ -61,7 +63,7 @@ def test_the_process_joins_its_own_broker_in_private() -> None:
 
         directory = Path(broker.local_url.removeprefix("unix://")).parent
         assert stat.S_IRWXU == stat.S_IMODE(directory.stat().st_mode)
-        assert broker.tcp_port is broker.tcp_error is None
+        assert () == broker.ports == broker.errors
         async with BusClient(urls, topics=Topics(), client_id="daemon") as bus:
             assert Connected(broker.local_url, 1) == await take(bus, Connected)
             assert 1 == broker.clients
@@ -70,11 +72,9 @@ def test_the_process_joins_its_own_broker_in_private() -> None:
     assert not Path(broker.local_url.removeprefix("unix://")).parent.exists()
 
 
-def test_the_own_process_needs_no_password(tmp_path: Path) -> None:
+def test_the_own_process_needs_no_password() -> None:
     """With passwords configured the daemon still joins, others do not."""
-    passwords = tmp_path / "passwords"
-    passwords.write_text("")
-    plugins: Plugins = {"amqtt.plugins.authentication.FileAuthPlugin": {"password_file": str(passwords)}}
+    access = RulesAccess(Rules(passwords={"alice": "right"}, topics={}))
 
     async def scenario(broker: EmbeddedBroker, port: int) -> None:
         path = broker.local_url.removeprefix("unix://")
@@ -83,36 +83,10 @@ def test_the_own_process_needs_no_password(tmp_path: Path) -> None:
         other = await RawClient.open(port, connect("other"))
 
         assert [b"\0\0", b"\0\5"] == [(await each.read(CONNACK)).body for each in (local, other)]
-        assert {"local"} == set(broker._running.clients)
+        assert {"local"} == set(broker._running.clients.present)
         await local.leave()
 
-    run(scenario, lambda: EmbeddedBroker(tcp=("127.0.0.1", 0), plugins=plugins))
-
-
-@pytest.mark.filterwarnings("ignore:The 'acl' option is deprecated")  # and what it recommends does not load
-def test_topics_can_be_closed_by_a_plugin(caplog: pytest.LogCaptureFixture) -> None:
-    """What amqtt's topic plugins forbid is forbidden: publishing, subscribing and leaving a will."""
-    caplog.set_level(logging.INFO)
-    plugins: Plugins = {
-        "amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True},
-        "amqtt.plugins.topic_checking.TopicAccessControlListPlugin": {
-            "publish_acl": {"anonymous": ["open/#"]},
-            "acl": {"anonymous": ["open/#"]},
-        },
-    }
-
-    async def scenario(_broker: EmbeddedBroker, port: int) -> None:
-        client = await RawClient.join(port)
-        await client.send(subscribe("closed/a", "open/a"), publish("open/a", b"x"))
-        assert b"\x80\0" == (await client.read(SUBACK)).body[2:]
-        assert b"x" == (await client.read(PUBLISH)).payload
-        will = await RawClient.open(port, connect("will", will=("closed/a", b"x")))
-        assert Received(0x20, b"\0\5") == await will.read()
-        await client.send(publish("closed/a", b"x"))
-
-        assert await client.ended()
-
-    run(scenario, lambda: EmbeddedBroker(tcp=("127.0.0.1", 0), plugins=plugins))
+    run(scenario, lambda: EmbeddedBroker(listeners=LOOPBACK, access=access))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
@@ -120,7 +94,7 @@ def test_any_host_can_be_listened_on(host: str) -> None:
     """Names, IPv4 and IPv6."""
 
     async def scenario(broker: EmbeddedBroker, port: int) -> None:
-        if broker.tcp_error is not None and host == "::1":
+        if broker.errors[0] is not None and host == "::1":
             pytest.skip("no IPv6 here")
         reader, writer = await asyncio.open_connection(host, port)
         client = RawClient(reader, writer)
@@ -128,24 +102,22 @@ def test_any_host_can_be_listened_on(host: str) -> None:
         await client.read(CONNACK)
         await client.leave()
 
-    run(scenario, lambda: EmbeddedBroker(tcp=(host, 0)))
+    run(scenario, lambda: EmbeddedBroker(listeners=[Listener(host, 0)]))
 
 
 def test_a_busy_port_is_told_and_the_broker_goes_on(caplog: pytest.LogCaptureFixture) -> None:
-    """Without TCP there are still the WebSocket and the private socket."""
+    """Others are listened on all the same."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         busy = other.getsockname()[1]
 
         async def scenario(broker: EmbeddedBroker, _port: int) -> None:
-            assert isinstance(broker.tcp_error, OSError)
-            assert broker.tcp_port is None
-            reader, writer = await asyncio.open_unix_connection(broker.local_url.removeprefix("unix://"))
-            client = RawClient(reader, writer)
-            await client.send(connect())
-            await client.read(CONNACK)
+            assert isinstance(broker.errors[0], OSError)
+            assert (None, None) == (broker.ports[0], broker.errors[1])
+            assert broker.ports[1]
+            client = await RawClient.join(broker.ports[1])
             await client.leave()
 
-        run(scenario, lambda: EmbeddedBroker(tcp=("127.0.0.1", busy)))
+        run(scenario, lambda: EmbeddedBroker(listeners=[Listener("127.0.0.1", busy), *LOOPBACK]))
     assert [] == [each for each in caplog.records if each.levelno >= logging.WARNING]
 
 
@@ -158,7 +130,7 @@ def test_statistics_count_what_is_there() -> None:
         await one.received_until_pong()
         await two.leave()
 
-        assert BrokerStatistics(1, 2, 1, 2) == broker.statistics
+        assert BrokerStatistics(1, 2, 1, 2, received=1, sent=1) == broker.statistics
         assert 1 == broker.clients
 
     run(scenario)
@@ -173,9 +145,9 @@ def test_retained_messages_can_be_taken_to_the_next_broker() -> None:
         await client.leave()
 
     given = {"a": b"1", "c": b"3"}
-    ended = run(scenario, lambda: EmbeddedBroker(tcp=("127.0.0.1", 0), retained=given))
+    ended = run(scenario, lambda: EmbeddedBroker(listeners=LOOPBACK, retained=given))
 
-    assert {"a": b"1", "b": b"2"} == ended.retained
+    assert {"a": b"1", "b": b"2"} == dict(ended.retained)
 
 
 def test_wills_are_published_when_the_broker_ends() -> None:
@@ -183,8 +155,8 @@ def test_wills_are_published_when_the_broker_ends() -> None:
     wills = {"w/0", "w/1", "w/2"}
 
     async def play() -> set[str]:
-        broker = await EmbeddedBroker(tcp=("127.0.0.1", 0)).__aenter__()
-        port = broker.tcp_port or 0
+        broker = await EmbeddedBroker(listeners=LOOPBACK).__aenter__()
+        port = broker.ports[0] or 0
         watcher = await RawClient.join(port)
         await watcher.send(subscribe("#"))
         await watcher.read(SUBACK)
@@ -215,8 +187,8 @@ def test_the_broker_ends_in_time_whatever_its_clients_do() -> None:
 
     async def play() -> float:
         started = asyncio.get_running_loop().time()
-        async with EmbeddedBroker(tcp=("127.0.0.1", 0)) as broker:
-            await scenario(broker, broker.tcp_port or 0)
+        async with EmbeddedBroker(listeners=LOOPBACK) as broker:
+            await scenario(broker, broker.ports[0] or 0)
         await RawClient.cut_all()
         return asyncio.get_running_loop().time() - started
 
@@ -229,18 +201,47 @@ def test_a_broker_that_is_not_entered_says_so() -> None:
         _ = EmbeddedBroker().local_url
 
 
-def test_the_logs_stay_quiet(caplog: pytest.LogCaptureFixture) -> None:
-    """A client's coming and going is no news; neither is a port scan that resets."""
+def test_the_log_says_who_comes_and_goes(caplog: pytest.LogCaptureFixture) -> None:
+    """One line for each event, with who and why; a port scan that resets is no event."""
     caplog.set_level(logging.INFO)
+    access = RulesAccess(Rules({"alice": "right"}, topics={"alice": ["a"]}))
 
     async def scenario(broker: EmbeddedBroker, port: int) -> None:
-        client = await RawClient.join(port)
-        await client.leave()
+        alice = connect("one", username="alice", password="right")
+        polite = await RawClient.join(port, alice)
+        await polite.leave()
+        lost = await RawClient.join(port, alice)
+        await lost.cut()
+        await until(lambda: broker.clients == 0)
+        taken = await RawClient.join(port, alice)
+        await RawClient.join(port, alice)
+        assert await taken.ended()
+        stranger = await RawClient.open(port, connect("two", username="alice", password="wrong"))
+        assert await stranger.ended()
+        rude = await RawClient.join(port, connect("three", username="alice", password="right"))
+        await rude.send(subscribe("b"), publish("b", b"x"))
+        assert await rude.ended()
         scanner = await RawClient.open(port)
         await scanner.cut()
+        assert 1 == broker.cut(lambda member: member.name == "alice", "user 'alice' was removed")
 
-    run(scenario)
-    assert [] == [each.getMessage() for each in caplog.records]
+    run(scenario, lambda: EmbeddedBroker(listeners=LOOPBACK, access=access))
+    one = "client 'one' of 'alice' (tester) at PEER"
+    three = "client 'three' of 'alice' (tester) at PEER"
+    assert [
+        f"{one} came in",
+        f"{one} left",
+        f"{one} came in",
+        f"{one} is gone: connection closed",
+        f"{one} came in",
+        f"{one} is taken over from PEER",
+        f"{one} came in",
+        "client 'two' at PEER refused: wrong name or password of user 'alice'",
+        f"{three} came in",
+        f"{three} may not subscribe: 'b': wider than its topics",
+        f"{three} cut off: may not publish to 'b': not among its topics",
+        f"{one} cut off: user 'alice' was removed",
+    ] == [re.sub(r"127\.0\.0\.1:\d+", "PEER", each.getMessage()) for each in caplog.records]
 
 
 def _program(name: str) -> str:

@@ -9,6 +9,7 @@ from bus.broker import EmbeddedBroker
 from bus.client import Backoff, BusClient, Urls
 from bus.errors import BusUnavailableError, TopicError
 from bus.interface import Connected, Disconnected
+from bus.listeners import Listener
 from bus.messages import Changes, Message, RootAnnouncement
 from bus.topics import Topics
 from tests.contract.bus.harness import free_port, next_event, take, until
@@ -60,11 +61,11 @@ def test_addresses_are_tried_in_order() -> None:
     """One that does not answer, or is none, is passed over."""
 
     async def scenario() -> None:
-        async with EmbeddedBroker(tcp=("127.0.0.1", 0)) as broker:
+        async with EmbeddedBroker(listeners=[Listener("127.0.0.1", 0)]) as broker:
             dead = f"mqtt://127.0.0.1:{free_port()}"
-            urls = fixed("nonsense", dead, f"mqtt://127.0.0.1:{broker.tcp_port}", broker.local_url)
+            urls = fixed("nonsense", dead, f"mqtt://127.0.0.1:{broker.ports[0]}", broker.local_url)
             async with client(urls) as bus:
-                assert f"mqtt://127.0.0.1:{broker.tcp_port}" == (await take(bus, Connected)).url
+                assert f"mqtt://127.0.0.1:{broker.ports[0]}" == (await take(bus, Connected)).url
 
     run(scenario())
 
@@ -120,11 +121,11 @@ def test_every_connection_has_its_own_name_and_birth() -> None:
             urls = fixed(broker.local_url)
             async with client(urls, birth=7) as one, client(urls) as two:
                 births = [await take(one, Connected), await take(two, Connected)]
-                names = set(broker._running.clients)
+                names = set(broker._running.clients.present)
                 assert one._link is not None
                 one._link._cut()
                 again = await take(one, Connected)
-                names |= set(broker._running.clients)
+                names |= set(broker._running.clients.present)
 
         assert [8, 1, 9] == [each.birth for each in (*births, again)]
         assert 3 == len(names)
@@ -165,10 +166,13 @@ def test_a_taken_over_member_comes_back() -> None:
     """A foreign client that takes our name costs a reconnection, under another name."""
 
     async def scenario() -> None:
-        async with EmbeddedBroker(tcp=("127.0.0.1", 0)) as broker, client(fixed(broker.local_url)) as bus:
+        async with (
+            EmbeddedBroker(listeners=[Listener("127.0.0.1", 0)]) as broker,
+            client(fixed(f"mqtt://127.0.0.1:{broker.ports[0]}")) as bus,
+        ):
             await take(bus, Connected)
-            (name,) = broker._running.clients
-            await RawClient.join(broker.tcp_port or 0, connect(name))
+            (name,) = broker._running.clients.present
+            await RawClient.join(broker.ports[0] or 0, connect(name))
             assert isinstance(await next_event(bus), Disconnected)
             assert 2 == (await take(bus, Connected)).birth
 
@@ -262,7 +266,7 @@ def test_members_find_each_other_after_an_outage_of_the_broker() -> None:
             await subscriber.subscribe(TOPICS.all_roots)
             births = []
             for _ in range(3):
-                async with EmbeddedBroker(tcp=("127.0.0.1", port)):
+                async with EmbeddedBroker(listeners=[Listener("127.0.0.1", port)]):
                     births.append((await take(subscriber, RootAnnouncement)).birth)
                 await take(subscriber, Disconnected)
         await announcing

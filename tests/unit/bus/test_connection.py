@@ -2,18 +2,15 @@ import asyncio
 import logging
 import time
 from functools import partial
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pwdlib import PasswordHash
-from pwdlib.hashers.argon2 import Argon2Hasher
 
 from bus.broker import EmbeddedBroker
-from bus.connection import MAX_PACKET, MAX_SUBSCRIPTIONS, Limits
+from bus.limits import Limits
 from bus.messages import MAX_PAYLOAD
-from tests.unit.bus.brokers import OpenBroker, Plugins, corrects_amqtt, ours, run
+from tests.unit.bus.brokers import OpenBroker, Rules, corrects_amqtt, corrects_amqtt_alone, mosquitto, ours, run
 from tests.unit.bus.raw import (
     CONNACK,
     DEADLINE,
@@ -36,13 +33,7 @@ from tests.unit.bus.raw import (
     unsubscribe,
 )
 
-
-@pytest.fixture
-def passwords(tmp_path: Path) -> Plugins:
-    """Only alice may come in, with the right password."""
-    file = tmp_path / "passwords"
-    file.write_text(f"alice:{PasswordHash([Argon2Hasher()]).hash('right')}\n")
-    return {"amqtt.plugins.authentication.FileAuthPlugin": {"password_file": str(file)}}
+ALICE = Rules(passwords={"alice": "right"})
 
 
 # Alive (B1)
@@ -59,7 +50,8 @@ def test_silence_beyond_the_keepalive_ends_a_connection(open_broker: OpenBroker)
         started = time.monotonic()
         silent = await RawClient.join(port, connect("silent", keepalive=1, will=("will", b"dead")))
 
-        assert await silent.ended(within=3)
+        # Mosquitto looks only every five seconds.
+        assert await silent.ended(within=7 if open_broker is mosquitto else 3)
         assert 1.4 < time.monotonic() - started
         assert b"dead" == (await watcher.read(PUBLISH)).payload
         await asyncio.gather(silent.cut(), watcher.cut())
@@ -113,7 +105,7 @@ def test_retained_messages_go_only_to_whom_they_were_asked_for(open_broker: Open
     run(open_broker, scenario)
 
 
-@corrects_amqtt
+@corrects_amqtt_alone
 def test_a_retained_message_comes_once(open_broker: OpenBroker) -> None:
     """Overlapping filters give one copy, for retained and live messages alike."""
 
@@ -158,7 +150,7 @@ def test_many_retained_messages_of_qos_1_all_arrive() -> None:
 
 
 @corrects_amqtt
-def test_a_refused_client_disturbs_nobody(open_broker: OpenBroker, passwords: Plugins) -> None:
+def test_a_refused_client_disturbs_nobody(open_broker: OpenBroker) -> None:
     """Someone with the name of a client but without its password does it no harm."""
 
     async def scenario(port: int) -> None:
@@ -170,10 +162,11 @@ def test_a_refused_client_disturbs_nobody(open_broker: OpenBroker, passwords: Pl
         assert await intruder.ended()
         await victim.send(publish("a", b"still here"))
 
-        assert b"still here" == (await victim.read(PUBLISH)).payload
+        async with asyncio.timeout(2):
+            assert b"still here" == (await victim.read(PUBLISH)).payload
         await asyncio.gather(intruder.cut(), victim.leave())
 
-    run(open_broker, scenario, passwords)
+    run(open_broker, scenario, ALICE)
 
 
 # Take-over (B4)
@@ -219,7 +212,7 @@ def test_a_client_that_does_not_read_is_cut_off(caplog: pytest.LogCaptureFixture
 
         assert b"y" == (await reader.read(PUBLISH)).payload
         assert await stuck.ended()
-        assert ["client 'stuck' at"] == [each.getMessage()[:17] for each in caplog.records]
+        assert ["client 'stuck'"] == [each.getMessage()[:14] for each in caplog.records]
         await asyncio.gather(stuck.cut(), reader.leave())
 
     run(partial(ours, limits=Limits(outbox=1_000_000)), scenario)
@@ -229,7 +222,9 @@ class StuckStream:
     """A client that pings for ever and reads nothing; no kernel in between that takes megabytes for it."""
 
     peer = "stuck"
-    trusted = True
+    host = ""
+    trusted = local = True
+    certificate = None
 
     def __init__(self) -> None:
         self._said = connect("stuck")
@@ -252,16 +247,16 @@ def test_a_client_that_reads_no_answers_is_cut_off(caplog: pytest.LogCaptureFixt
 
     async def play() -> None:
         async with EmbeddedBroker(limits=Limits(outbox=10_000)) as broker:
-            await asyncio.wait_for(broker._running.serve(StuckStream()), DEADLINE)
+            await asyncio.wait_for(broker._running.clients.serve_until_gone(StuckStream()), DEADLINE)
 
     asyncio.run(play())
-    assert ["client 'stuck' at stuck is too slow, cut off"] == [each.getMessage() for each in caplog.records]
+    assert "too slow" in caplog.text
 
 
 # Packets (B13 and others)
 
 
-@corrects_amqtt
+@corrects_amqtt_alone
 def test_packets_are_limited_in_size(open_broker: OpenBroker) -> None:
     """A huge packet is refused before it is read."""
 
@@ -285,31 +280,38 @@ def test_the_largest_message_passes() -> None:
         await client.read(SUBACK)
 
         assert payload == (await client.read(PUBLISH)).payload
-        assert MAX_PACKET < len(payload) + 5000
+        assert Limits().packet < len(payload) + 5000
         await client.leave()
 
     run(ours, scenario)
 
 
-@pytest.mark.parametrize("topic", ["$SYS/x", "a/#", "a/+", "", b"\xff", "a\0", "/".join("a" * 100)])
-def test_some_topics_cannot_be_published_to(topic: str | bytes) -> None:
+@corrects_amqtt
+@pytest.mark.parametrize("topic", ["a/#", "a/+", b"\xff", "a\0"])
+def test_some_topics_cannot_be_published_to(open_broker: OpenBroker, topic: str | bytes) -> None:
     """The client is cut off, nothing of the bad packet is taken for the next."""
 
     async def scenario(port: int) -> None:
         watcher = await RawClient.join(port, connect("watcher"))
-        await watcher.send(subscribe("#", "$SYS/#"))
+        await watcher.send(subscribe("#", "$SYS/x"))
         await watcher.read(SUBACK)
         client = await RawClient.join(port)
         await client.send(publish(topic, b"\x30\x04\0\1ax"))
 
-        assert await client.ended()
+        assert await client.ended(within=1)
         assert [] == await watcher.received_until_pong()
         await asyncio.gather(client.cut(), watcher.leave())
 
-    run(ours, scenario)
+    run(open_broker, scenario)
 
 
-@corrects_amqtt
+@pytest.mark.parametrize("topic", ["$SYS/x", "", "/".join("a" * 100)])
+def test_more_topics_cannot_be_published_to(topic: str) -> None:
+    """Those of the broker itself, none at all, and those beyond the limits; Mosquitto has other ones."""
+    test_some_topics_cannot_be_published_to(ours, topic)
+
+
+@corrects_amqtt_alone
 @pytest.mark.parametrize("filter", ["", "$share/group/a"])
 def test_some_filters_cannot_be_subscribed_to(open_broker: OpenBroker, filter: str) -> None:
     """The answer says so, and the connection lives on."""
@@ -329,16 +331,18 @@ def test_subscriptions_are_limited() -> None:
 
     async def scenario(port: int) -> None:
         client = await RawClient.join(port)
-        await client.send(subscribe(*(f"a/{number}" for number in range(MAX_SUBSCRIPTIONS + 2))))
+        await client.send(subscribe(*(f"a/{number}" for number in range(5))))
 
-        assert bytes(MAX_SUBSCRIPTIONS) + b"\x80\x80" == (await client.read(SUBACK)).body[2:]
+        assert bytes(3) + b"\x80\x80" == (await client.read(SUBACK)).body[2:]
+        await client.send(subscribe("a/0", "b", qos=1))
+        assert b"\1\x80" == (await client.read(SUBACK)).body[2:]
         await client.leave()
 
-    run(ours, scenario)
+    run(partial(ours, limits=Limits(subscriptions=3)), scenario)
 
 
 def test_clients_of_other_versions_are_told() -> None:
-    """An MQTT 5 client gets an answer that it understands, so that it fails at once."""
+    """An MQTT 5 client gets an answer that it understands, so that it fails at once; Mosquitto lets it in."""
 
     async def scenario(port: int) -> None:
         client = await RawClient.open(port, connect(level=5))
@@ -401,7 +405,7 @@ def test_a_client_without_a_name_gets_one_if_its_session_is_clean(*, clean: bool
     run(ours, scenario)
 
 
-@corrects_amqtt
+@corrects_amqtt_alone
 def test_no_session_outlives_its_connection(open_broker: OpenBroker) -> None:
     """Who asks for a persistent session is let in, and told that there is none when it comes again."""
 

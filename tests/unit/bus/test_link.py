@@ -12,6 +12,7 @@ import pytest
 from bus.broker import EmbeddedBroker
 from bus.errors import BusUnavailableError
 from bus.link import Link, LinkOptions, Will
+from bus.listeners import Listener
 from bus.url import BusUrl
 from tests.contract.bus.harness import free_port, serve_http, until
 from tests.unit.bus.raw import DEADLINE, PUBLISH, SUBACK, RawClient, connect, packet, subscribe
@@ -124,12 +125,9 @@ def test_it_works_over_tls(certificate: tuple[ssl.SSLContext, ssl.SSLContext]) -
     """With mqtts, what TLS has decrypted ahead is read too."""
 
     async def scenario() -> None:
-        async with (
-            EmbeddedBroker() as broker,
-            server(lambda r, w: broker._running.stream_connected(r, w, "tls"), certificate[0]) as port,
-        ):
+        async with EmbeddedBroker(listeners=[Listener("127.0.0.1", 0, certificate[0])]) as broker:
             received: Received = []
-            await exercise(link_to(f"mqtts://localhost:{port}", received, tls=certificate[1]), received)
+            await exercise(link_to(f"mqtts://localhost:{broker.ports[0]}", received, tls=certificate[1]), received)
 
     run(scenario())
 
@@ -314,8 +312,8 @@ def test_leaving_with_messages_unread_is_still_polite() -> None:
     """The kernel answers what comes after our end with a reset, which must not overtake DISCONNECT."""
 
     async def scenario() -> None:
-        async with EmbeddedBroker(tcp=("127.0.0.1", 0)) as broker:
-            port = broker.tcp_port or 0
+        async with EmbeddedBroker(listeners=[Listener("127.0.0.1", 0)]) as broker:
+            port = broker.ports[0] or 0
             watcher = await RawClient.join(port)
             await watcher.send(subscribe("will"))
             await watcher.read(SUBACK)
@@ -362,8 +360,8 @@ def test_the_will_is_left_with_the_broker() -> None:
     """As it was given: topic, payload and whether to retain it."""
 
     async def scenario() -> None:
-        async with EmbeddedBroker(tcp=("127.0.0.1", 0)) as broker:
-            watcher = await RawClient.join(broker.tcp_port or 0, connect("watcher"))
+        async with EmbeddedBroker(listeners=[Listener("127.0.0.1", 0)]) as broker:
+            watcher = await RawClient.join(broker.ports[0] or 0, connect("watcher"))
             await watcher.send(subscribe("will"))
             await watcher.read(SUBACK)
             link = link_to(broker.local_url, will=Will("will", b"lost", True))

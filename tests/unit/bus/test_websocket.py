@@ -8,6 +8,7 @@ import websockets.asyncio.client
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
+from bus.access import Credentials, Member, OpenAccess
 from bus.broker import EmbeddedBroker
 from tests.contract.bus.harness import serve_http
 from tests.unit.bus.raw import DEADLINE, DISCONNECT, PINGREQ, connect, publish, subscribe
@@ -17,11 +18,11 @@ MQTT = [Subprotocol("mqtt")]
 CONNACK = bytes((0x20, 2, 0, 0))
 
 
-def run(scenario: Scenario) -> None:
+def run(scenario: Scenario, made: EmbeddedBroker | None = None) -> None:
     """Play a scenario with the port of a real HTTP server."""
 
     async def play() -> None:
-        async with EmbeddedBroker() as broker, serve_http(broker) as port:
+        async with made or EmbeddedBroker() as broker, serve_http(broker) as port:
             await asyncio.wait_for(scenario(broker, port), DEADLINE)
         assert {asyncio.current_task()} == asyncio.all_tasks()
 
@@ -133,3 +134,35 @@ def test_a_lost_websocket_leaves_its_will() -> None:
             assert b"\x30\x07\0\1wlost" == await watcher.recv()
 
     run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("headers", "host", "local"),
+    [
+        ({}, "127.0.0.1", True),
+        ({"X-Forwarded-For": "192.0.2.1"}, "192.0.2.1", False),
+        ({"X-Forwarded-For": "127.0.0.1"}, "127.0.0.1", False),
+        ({"x-forwarded-proto": "https"}, "127.0.0.1", False),
+        ({"Forwarded": "for=192.0.2.1"}, "127.0.0.1", False),
+        ({"Via": "1.1 proxy"}, "127.0.0.1", False),
+        ({"X-Real-IP": "192.0.2.1"}, "127.0.0.1", False),
+    ],
+)
+def test_what_comes_through_a_proxy_is_not_local(headers: dict[str, str], host: str, *, local: bool) -> None:
+    """The proxy is on this machine, but who knows where its client is: uvicorn believes a proxy here about that."""
+    shown: list[Credentials] = []
+
+    class Witness(OpenAccess):
+        async def admit(self, credentials: Credentials) -> Member | None:
+            shown.append(credentials)
+            return await super().admit(credentials)
+
+    async def scenario(_broker: EmbeddedBroker, port: int) -> None:
+        async with dial(port, additional_headers=headers) as websocket:
+            await websocket.send(connect("id", username="alice"))
+            assert CONNACK == await receive(websocket, 4)
+
+    run(scenario, EmbeddedBroker(access=Witness()))
+    (one,) = shown
+    assert (local, host, "alice", None) == (one.local, one.host, one.username, one.certificate)
+    assert one.peer.endswith("(WebSocket)")
