@@ -201,13 +201,11 @@ class AppServer:
             self._server.force_exit = True
             self._cancel()
 
-    def reload(self) -> None:
-        """Read certificates again, and what else an app put into `app.state.on_reload`; with nothing there, end."""
-        if not self._on_reload:
-            # As ever: the terminal that it was started in is closed.
-            self.stop()
+    def reload(self) -> bool:
+        """Read certificates again, and what else an app put into `app.state.on_reload`; return whether there is any."""
         for each in self._on_reload:
             each()
+        return bool(self._on_reload)
 
     def _cancel(self) -> None:
         if self._task is not None:
@@ -277,7 +275,7 @@ async def _until_stopped(server: AppServer, greeting: str) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, server.stop)
-    loop.add_signal_handler(signal.SIGHUP, server.reload)
+    loop.add_signal_handler(signal.SIGHUP, _hang_up, server, sys.stderr.isatty())
     task = asyncio.create_task(server.run(), name="server")
     try:
         await _started(server, task)
@@ -296,6 +294,16 @@ async def _until_stopped(server: AppServer, greeting: str) -> int:
         # Not a fault of the program: something that could not be known at start-up, such as a name taken.
         raise server.crash
     return ExitStatus.CRASHED if server.crash else ExitStatus.OK
+
+
+def _hang_up(server: AppServer, terminal: bool) -> None:  # noqa: FBT001 - a plain callback
+    if server.reload():
+        return
+    if terminal:
+        # As ever: the terminal that it was started in is closed.
+        server.stop()
+    else:
+        logger.info("SIGHUP: there is nothing to read again")
 
 
 def _tls(settings: DaemonSettings) -> Reloadable | None:

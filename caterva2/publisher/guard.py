@@ -59,7 +59,7 @@ class Policy:
             raise SettingsError(
                 "publisher.access: nobody could read: without a broker that gives tokens, set token, or access to open"
             )
-        where = settings.urlbase or address
+        where = address if not address.loopback else settings.urlbase
         reason = 'access = "token" in its settings' if settings.access == "token" else f"others may reach {where}"
         return cls(False, reason, exposed)
 

@@ -1,8 +1,11 @@
 """Daemons that speak TLS: as processes, whose certificates SIGHUP has read again, and inside a caller's loop."""
 
 import asyncio
+import os
+import pty
 import signal
 import ssl
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,12 +99,23 @@ def test_sighup_has_certificates_read_again(authority: Authority, tmp_path: Path
             assert 0 == broker.stop()
 
 
-def test_sighup_without_certificates_ends_it(tmp_path: Path) -> None:
-    """With nothing to read again it means what it ever did: the terminal is closed; the end is a clean one."""
-    with run_daemon("cat2bro", "--http", "localhost:0", "--mqtt", "", cwd=tmp_path) as broker:
-        broker.signal(signal.SIGHUP)
+def test_sighup_with_nothing_to_read_again(tmp_path: Path) -> None:
+    """A service goes on then; what was started in a terminal ends with it, cleanly."""
+    options = ("--http", "localhost:0", "--broker", "")
+    with run_daemon("cat2sub", *options, cwd=tmp_path) as service:
+        service.signal(signal.SIGHUP)
+        service.wait_for("there is nothing to read again")
+        assert 0 == service.stop()
 
-        assert 0 == broker.wait()
+    master, terminal = pty.openpty()
+    with subprocess.Popen([*command("cat2sub"), *options], cwd=tmp_path, stderr=terminal) as started:
+        os.close(terminal)
+        said = b""
+        while b"listening" not in said:
+            said += os.read(master, 1024)
+        started.send_signal(signal.SIGHUP)
+        assert 0 == started.wait(20)
+    os.close(master)
 
 
 def test_bad_files_end_the_start(authority: Authority, tmp_path: Path) -> None:
