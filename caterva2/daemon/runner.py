@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from caterva2.address import Address
 from caterva2.daemon.arguments import Command, parser
+from caterva2.daemon.latency import prefer_latency
 from caterva2.daemon.listener import listening
 from caterva2.daemon.logs import configure_logging
 from caterva2.errors import Caterva2Error, SettingsError
@@ -94,6 +95,7 @@ def serve(create_app: AppFactory[Settings], settings: Settings, command: Command
     try:
         with listening(settings.http, f"--http or [{command.kind}] http") as (bound, address):
             server = AppServer(create_app(settings, address), bound, access_log=settings.loglevel == "debug")
+            prefer_latency()
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 return runner.run(_until_stopped(server, f"{title}: listening on {_where(address)}"))
     except Caterva2Error as error:

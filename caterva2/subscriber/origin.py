@@ -38,7 +38,7 @@ from caterva2.records import ChunkRecord, SkeletonHead, decode_skeleton, read_re
 _CONNECT_TIMEOUT = 5.0  # seconds
 _READ_TIMEOUT = 30.0  # seconds between two pieces of an answer
 _CATALOG_HEAD = re.compile(r'\{"epoch": ?"(?P<epoch>[^"]*)", ?"seq": ?(?P<seq>\d+)')
-_CATALOG_BATCH = 1000
+_CATALOG_BATCH = 250
 _OF_A_PROXY = {502, 503, 504}
 _PIECE = 1 << 20
 _BREATH = 100  # records
