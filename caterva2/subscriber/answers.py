@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import chain
 from typing import Any
 
 import blosc2
@@ -41,7 +42,7 @@ _MOST_POINTS = 256 << 20
 _MOST_CHUNKS = 1 << 22
 # While one is put together the event loop stands still, for most of the time.
 _SLAB = 2 << 20
-_PIECE = 1 << 20
+_PIECE = 2 << 20
 # A block of a Blosc2 frame has less than 512 MiB.
 _MOST_CHUNK = 1 << 28
 # Blocks up to this many bytes are decompressed in the event loop: a thread would cost more than the work.
@@ -253,13 +254,22 @@ def _verbatim(request: Request) -> Answer:
     if request.flat:
         nbytes = request.nbytes
     head, tail = frame_parts(_template(request), np.where(stored, places, specials), cbytes, nbytes)
+    runs = _runs(zip(layout.offsets[numbers][stored].tolist(), lengths[stored].tolist(), strict=True))
+    read = (frame.pread(start, stop - start) for start, stop in runs)
+    return Answer(len(head) + cbytes + len(tail), _joined(chain([head], read, [tail])))
 
-    def pieces() -> Iterator[bytes]:
-        yield head
-        yield from _joined(frame.chunk(n) for n, s in zip(numbers, stored, strict=True) if s)
-        yield tail
 
-    return Answer(len(head) + cbytes + len(tail), pieces())
+def _runs(places: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Join places (offset, length) of a file that follow each other, up to a piece, to ranges that are read at once."""
+    start = stop = 0
+    for offset, length in places:
+        if offset != stop or stop + length - start > _PIECE:
+            if stop > start:
+                yield start, stop
+            start = offset
+        stop = offset + length
+    if stop > start:
+        yield start, stop
 
 
 def _special_offset(kind: int | None) -> int:
@@ -267,15 +277,15 @@ def _special_offset(kind: int | None) -> int:
     return (-1 << 63) | ((ZERO if kind == UNINIT else kind or 0) << 56)
 
 
-def _joined(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Join small chunks, so that each piece is worth a trip through the server."""
+def _joined(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Join small parts, so that each piece is worth a trip through the server; large ones are not copied again."""
     batch, size = list[bytes](), 0
-    for chunk in chunks:
-        batch.append(chunk)
-        size += len(chunk)
-        if size >= _PIECE:
+    for part in parts:
+        if batch and (size >= _PIECE // 4 or len(part) >= _PIECE // 4):
             yield b"".join(batch)
             batch, size = [], 0
+        batch.append(part)
+        size += len(part)
     yield b"".join(batch)
 
 
