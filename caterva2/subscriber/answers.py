@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import chain
@@ -29,7 +29,7 @@ from caterva2.frames import Geometry, frame_parts, schunk_template
 from caterva2.paths import DatasetPath
 from caterva2.points import Gather, Points
 from caterva2.slices import Selection, Slice
-from caterva2.subscriber.decoding import Array, geometry_of, in_one_go, read_blocks, read_box
+from caterva2.subscriber.decoding import Array, Box, geometry_of, in_one_go, read_blocks, read_box
 from caterva2.subscriber.stored import StoredFrame
 
 # Up to this many bytes, compressing costs more than it saves on any network.
@@ -124,12 +124,14 @@ class Request:
         geometry: its shape; a frame that is no array is taken as one axis of raw items.
         wanted: a box with steps, or points.
         field: the only field wanted, None for all.
+        bring: what makes sure, in the thread that composes, that a chunk is there; None if all are.
     """
 
     frame: StoredFrame
     geometry: Geometry
     wanted: Selection | Gather
     field: str | None
+    bring: Callable[[int], None] | None = None
 
     @classmethod
     def of(cls, frame: StoredFrame, key: Slice | Points, field: str | None) -> Request:
@@ -187,7 +189,8 @@ class Request:
     def quick(self) -> bool:
         """Whether the answer is made in about a millisecond, once the chunks are there."""
         layout = self.frame.layout
-        return self.nbytes <= _PLAIN and len(self.numbers) * (layout.blocksize or layout.chunksize) <= _QUICK
+        few = self.bring is None and self.nbytes <= _PLAIN
+        return few and len(self.numbers) * (layout.blocksize or layout.chunksize) <= _QUICK
 
     @cached_property
     def whole(self) -> bool:
@@ -201,10 +204,10 @@ class Request:
 
 
 def compose(request: Request) -> Answer:
-    """Make the answer; all chunks of the selection must be there."""
+    """Make the answer; all chunks of the selection must be there, unless the request brings them."""
     if not isinstance(request.wanted, Selection):
         return _packed(request)
-    if request.nbytes > _PLAIN and _whole_chunks(request, request.wanted):
+    if request.bring is None and request.nbytes > _PLAIN and _whole_chunks(request, request.wanted):
         return _verbatim(request)
     if _PLAIN < request.nbytes <= _PACKED:
         return _packed(request)
@@ -221,7 +224,7 @@ def assemble(request: Request) -> Array:
     """
     frame, geometry = request.frame, request.geometry
     if isinstance(request.wanted, Gather):
-        items = request.wanted.read(lambda n, box: read_box(frame, geometry, box, n), geometry.dtype)
+        items = request.wanted.read(lambda n, box: _read_box(request, box, n), geometry.dtype)
         return items if request.field is None else np.ascontiguousarray(items[request.field])
     selection = request.wanted
     one = request.quick and not (request.flat or request.field) and in_one_go(frame, request.numbers)
@@ -230,9 +233,15 @@ def assemble(request: Request) -> Array:
     out = np.empty(selection.counts, request.item)
     for pieces, n in zip(selection.pieces(geometry.chunks), request.numbers, strict=True):
         box = tuple(slice(piece.source.start, piece.source.stop) for piece in pieces)
-        items = read_box(frame, geometry, box, n)[tuple(slice(None, None, piece.source.step) for piece in pieces)]
+        items = _read_box(request, box, n)[tuple(slice(None, None, piece.source.step) for piece in pieces)]
         out[tuple(piece.target for piece in pieces)] = items if request.field is None else items[request.field]
     return out.reshape(request.shape)
+
+
+def _read_box(request: Request, box: Box, n: int) -> Array:
+    if request.bring is not None:
+        request.bring(n)
+    return read_box(request.frame, request.geometry, box, n)
 
 
 def _whole_chunks(request: Request, selection: Selection) -> bool:
