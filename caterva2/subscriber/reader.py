@@ -231,6 +231,8 @@ class Reader:
 
     async def _new_version(self, root: Root, path: DatasetPath, mirror: Mirror | None) -> Mirror:
         head, skeleton = await self._origin.skeleton(root.http, path.name)
+        # Another client may have asked meanwhile: two mirrors of one version would fetch everything twice.
+        mirror = self._mirrors.get(path) or mirror
         if mirror is not None and mirror.etag == head.entry.etag and not mirror.transient:
             return mirror
         if self._mirrors.writable:
