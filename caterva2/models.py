@@ -72,10 +72,12 @@ class ChunkWish(Model):
     Attributes:
         n: the chunk's number.
         have: the digest (xxh3-64, 16 hex digits) of a copy at hand; an equal chunk is not sent again.
+        probe: whether to say only if they are equal; the chunk is not wanted now.
     """
 
     n: int
     have: str | None = None
+    probe: bool | None = None
 
 
 class ChunksRequest(Model):

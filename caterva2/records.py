@@ -34,6 +34,7 @@ class Status(IntEnum):
     ERROR = 2  # the chunk cannot be read; the payload is one line of UTF-8
     CHANGED = 3  # the dataset changed meanwhile; nothing of this stream counts, and it ends here
     END = 4  # the stream is complete
+    DIFFERENT = 5  # the copy that a probe named is not the current one; no payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ class _Stream:
         """The next record, None while it is not complete."""
         if self._header is None and self._size >= _RECORD.size:
             self._header = _RECORD.unpack(self._take(_RECORD.size))
-            if self._header[1] > Status.END or self._header[2] > self._most:
+            if self._header[1] > max(Status) or self._header[2] > self._most:
                 raise BadGatewayError("the publisher's answer is no stream of chunks")
         if self._header is None or self._size < self._header[2]:
             return None

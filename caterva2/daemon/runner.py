@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from caterva2.address import Address
 from caterva2.daemon.arguments import Command, parser
+from caterva2.daemon.latency import prefer_latency
 from caterva2.daemon.listener import listening
 from caterva2.daemon.logs import configure_logging
 from caterva2.daemon.tls import Reloadable
@@ -107,6 +108,7 @@ def serve(create_app: AppFactory[Settings], settings: Settings, command: Command
             address = replace(address, tls=tls is not None)
             app = create_app(settings, address)
             server = AppServer(app, bound, tls=tls, access_log=settings.loglevel == "debug")
+            prefer_latency()
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 return runner.run(_until_stopped(server, f"{title}: listening on {_where(address)}"))
     except Caterva2Error as error:

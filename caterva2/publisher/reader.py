@@ -9,12 +9,13 @@ import asyncio
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Final, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
+from caterva2.daemon.ahead import ahead
 from caterva2.errors import FrameError, NotFoundError, UnavailableError, VersionChangedError
 from caterva2.publisher.source import PIECE, Anatomy, OpenDataset, Source, StoredChunk
 
@@ -177,7 +178,7 @@ class Reader:
             dataset.check()
             return list(zip(piece, chunks, strict=True))
 
-        async with aclosing(_ahead(read, pieces, limiter)) as found:
+        async with aclosing(ahead(_each(pieces, read), limiter)) as found:
             async for piece in found:
                 yield piece
 
@@ -189,27 +190,12 @@ class Reader:
             dataset.check()
             return data
 
-        async with aclosing(_ahead(read, range(start, stop, PIECE), self._reads)) as found:
+        async with aclosing(ahead(_each(range(start, stop, PIECE), read), self._reads)) as found:
             async for data in found:
                 yield data
 
 
-async def _ahead(
-    read: Callable[[_Piece], _Answer], pieces: Iterable[_Piece], limiter: CapacityLimiter
-) -> AsyncGenerator[_Answer, None]:
-    """Read each piece in a thread, the next one while the caller still has the last."""
-    running: asyncio.Task[_Answer] | None = None
-    try:
-        for piece in pieces:
-            previous = running
-            running = asyncio.create_task(to_thread.run_sync(read, piece, limiter=limiter), name="reading ahead")
-            if previous is not None:
-                yield await previous
-        if running is not None:
-            yield await running
-    finally:
-        # The thread uses the open file: it must be done before that is closed. It takes milliseconds.
-        if running is not None and not running.done():
-            await asyncio.wait({running})
-        if running is not None and not running.cancelled():
-            running.exception()
+def _each(pieces: Iterable[_Piece], read: Callable[[_Piece], _Answer]) -> Callable[[], _Answer | None]:
+    """What reads the next piece at each call, None after the last."""
+    answers = map(read, pieces)
+    return lambda: next(answers, None)

@@ -66,7 +66,7 @@ async def records(
     asked = iter(wishes)
     try:
         async for piece in reader.pieces(dataset, anatomy, [wish.n for wish in wishes]):
-            found = [_record(n, chunk, wish.have) for (n, chunk), wish in zip(piece, asked, strict=False)]
+            found = [_record(n, chunk, wish) for (n, chunk), wish in zip(piece, asked, strict=False)]
             metrics.chunks.update(record.status.name.lower() for record in found)
             for part in _parts(found):
                 yield part
@@ -75,12 +75,14 @@ async def records(
         yield ChunkRecord(0, Status.CHANGED).header
 
 
-def _record(n: int, chunk: StoredChunk, have: str | None) -> ChunkRecord:
+def _record(n: int, chunk: StoredChunk, wish: ChunkWish) -> ChunkRecord:
     if isinstance(chunk, FrameError):
         return ChunkRecord(n, Status.ERROR, 0, " ".join(chunk.detail.split()).encode())
     digest = digest_of(chunk)
-    if have == digest_text(digest):
+    if wish.have == digest_text(digest):
         return ChunkRecord(n, Status.SAME, digest)
+    if wish.probe:
+        return ChunkRecord(n, Status.DIFFERENT)
     # Not copied: whoever sends the payload takes a view as well.
     return ChunkRecord(n, Status.DATA, digest, cast(bytes, chunk))
 

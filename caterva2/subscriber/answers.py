@@ -14,21 +14,22 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import chain
 from typing import Any
 
 import blosc2
 import numpy as np
-import numpy.typing as npt
 
-from caterva2.chunks import UNINIT, ZERO, ChunkSpec, decompress_chunk, stored_header
-from caterva2.errors import BadRequestError, FrameError, TooLargeError
+from caterva2.chunks import UNINIT, ZERO, ChunkSpec, stored_header
+from caterva2.errors import BadRequestError, TooLargeError
 from caterva2.frames import Geometry, frame_parts, schunk_template
 from caterva2.paths import DatasetPath
 from caterva2.points import Gather, Points
 from caterva2.slices import Selection, Slice
+from caterva2.subscriber.decoding import Array, Box, geometry_of, in_one_go, read_blocks, read_box
 from caterva2.subscriber.stored import StoredFrame
 
 # Up to this many bytes, compressing costs more than it saves on any network.
@@ -41,7 +42,7 @@ _MOST_POINTS = 256 << 20
 _MOST_CHUNKS = 1 << 22
 # While one is put together the event loop stands still, for most of the time.
 _SLAB = 2 << 20
-_PIECE = 1 << 20
+_PIECE = 2 << 20
 # A block of a Blosc2 frame has less than 512 MiB.
 _MOST_CHUNK = 1 << 28
 # Blocks up to this many bytes are decompressed in the event loop: a thread would cost more than the work.
@@ -49,8 +50,6 @@ _QUICK = 1 << 20
 
 # Bytes of answers that are kept, and of one of them.
 _KEPT, _MOST_KEPT = 32 << 20, 64 << 10
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +124,14 @@ class Request:
         geometry: its shape; a frame that is no array is taken as one axis of raw items.
         wanted: a box with steps, or points.
         field: the only field wanted, None for all.
+        bring: what makes sure, in the thread that composes, that a chunk is there; None if all are.
     """
 
     frame: StoredFrame
     geometry: Geometry
     wanted: Selection | Gather
     field: str | None
+    bring: Callable[[int], None] | None = None
 
     @classmethod
     def of(cls, frame: StoredFrame, key: Slice | Points, field: str | None) -> Request:
@@ -188,7 +189,8 @@ class Request:
     def quick(self) -> bool:
         """Whether the answer is made in about a millisecond, once the chunks are there."""
         layout = self.frame.layout
-        return self.nbytes <= _PLAIN and len(self.numbers) * (layout.blocksize or layout.chunksize) <= _QUICK
+        few = self.bring is None and self.nbytes <= _PLAIN
+        return few and len(self.numbers) * (layout.blocksize or layout.chunksize) <= _QUICK
 
     @cached_property
     def whole(self) -> bool:
@@ -201,20 +203,11 @@ class Request:
         return self.frame.kind != "array"
 
 
-def geometry_of(frame: StoredFrame) -> Geometry:
-    """The shape of a frame; one that is no array has one axis of raw items."""
-    layout = frame.layout
-    if frame.kind == "array" and layout.geometry is not None:
-        return layout.geometry
-    size, chunk = layout.nbytes // layout.typesize, max(1, layout.chunksize // layout.typesize)
-    return Geometry((size,), (chunk,), (chunk,), np.dtype(f"V{layout.typesize}"))
-
-
 def compose(request: Request) -> Answer:
-    """Make the answer; all chunks of the selection must be there."""
+    """Make the answer; all chunks of the selection must be there, unless the request brings them."""
     if not isinstance(request.wanted, Selection):
         return _packed(request)
-    if request.nbytes > _PLAIN and _whole_chunks(request, request.wanted):
+    if request.bring is None and request.nbytes > _PLAIN and _whole_chunks(request, request.wanted):
         return _verbatim(request)
     if _PLAIN < request.nbytes <= _PACKED:
         return _packed(request)
@@ -229,74 +222,26 @@ def assemble(request: Request) -> Array:
     Returns:
         An array of `request.dtype` and `request.shape`.
     """
+    frame, geometry = request.frame, request.geometry
     if isinstance(request.wanted, Gather):
-        items = request.wanted.read(lambda n, box: _items(request, n, box), request.geometry.dtype)
+        items = request.wanted.read(lambda n, box: _read_box(request, box, n), geometry.dtype)
         return items if request.field is None else np.ascontiguousarray(items[request.field])
     selection = request.wanted
-    if request.quick and request.field is None and (box := selection.box) is not None and _in_one_go(request):
-        return _items(request, None, box).reshape(selection.shape)
+    one = request.quick and not (request.flat or request.field) and in_one_go(frame, request.numbers)
+    if one and (box := selection.box) is not None:
+        return read_blocks(frame, geometry, box).reshape(selection.shape)
     out = np.empty(selection.counts, request.item)
-    for pieces, n in zip(selection.pieces(request.geometry.chunks), request.numbers, strict=True):
+    for pieces, n in zip(selection.pieces(geometry.chunks), request.numbers, strict=True):
         box = tuple(slice(piece.source.start, piece.source.stop) for piece in pieces)
-        items = _items(request, n, box)[tuple(slice(None, None, piece.source.step) for piece in pieces)]
+        items = _read_box(request, box, n)[tuple(slice(None, None, piece.source.step) for piece in pieces)]
         out[tuple(piece.target for piece in pieces)] = items if request.field is None else items[request.field]
     return out.reshape(request.shape)
 
 
-def _in_one_go(request: Request) -> bool:
-    """Whether Blosc2 reads several of the chunks at once rightly: none whose contents it leaves to chance."""
-    layout, numbers = request.frame.layout, request.numbers
-    return not (request.frame.delta and len(numbers) > 1) and all(layout.special(n) != UNINIT for n in numbers)
-
-
-def _items(request: Request, n: int | None, box: tuple[slice, ...]) -> Array:
-    """Decompress a box; one that lies in chunk n where that may be uninitialised."""
-    if n is not None and request.frame.layout.special(n) == UNINIT:
-        return np.zeros([side.stop - side.start for side in box], request.geometry.dtype)
-    if not request.frame.delta:
-        return _decompressed(request, box)
-    # Its blocks are differences to the chunk's first one; of a part of a chunk, Blosc2 4.14 decodes them
-    # wrongly, or hangs.
-    sizes = list(zip(box, request.geometry.chunks, request.geometry.shape, strict=True))
-    before = [side.start % chunk for side, chunk, _ in sizes]
-    wider = tuple(
-        slice(side.start - side.start % chunk, min(extent, (side.start // chunk + 1) * chunk))
-        for side, chunk, extent in sizes
-    )
-    wanted = tuple(slice(n, n + side.stop - side.start) for n, side in zip(before, box, strict=True))
-    return _decompressed(request, wider)[wanted]
-
-
-def _decompressed(request: Request, box: tuple[slice, ...]) -> Array:
-    try:
-        return _decoded(request, box)
-    except (RuntimeError, ValueError) as error:
-        # What was checked of a chunk is its form: its bytes may be damaged where they are published.
-        raise FrameError(f"{request.frame.path} is damaged: a chunk does not decompress") from error
-
-
-def _decoded(request: Request, box: tuple[slice, ...]) -> Array:
-    dtype = request.geometry.dtype
-    if request.flat:
-        return np.frombuffer(_raw_items(request.frame, box[0]), dtype)
-    if not box:
-        return np.asarray(request.frame.handle[()])
-    items: Array = np.empty([side.stop - side.start for side in box], dtype)
-    # What `handle[box]` comes down to, at half its price: the file does not change, so nothing is looked up again.
-    request.frame.handle.get_slice_numpy(items, ([side.start for side in box], [side.stop for side in box]))
-    return items
-
-
-def _raw_items(frame: StoredFrame, side: slice) -> bytes | memoryview:
-    """Decompress items of a frame that is no array; they lie in one chunk, or are few."""
-    layout, handle = frame.layout, frame.handle
-    n, last = (at * layout.typesize // layout.chunksize for at in (side.start, side.stop - 1))
-    start, stop = (at * layout.typesize - n * layout.chunksize for at in (side.start, side.stop))
-    if n != last or stop - start < layout.chunksize // 4:
-        few: bytes = handle[side.start : side.stop]
-        return few
-    # Unlike the above, this leaves the event loop running; that it decompresses the whole chunk costs little here.
-    return memoryview(decompress_chunk(frame.chunk(n), layout.spec(n)))[start:stop]
+def _read_box(request: Request, box: Box, n: int) -> Array:
+    if request.bring is not None:
+        request.bring(n)
+    return read_box(request.frame, request.geometry, box, n)
 
 
 def _whole_chunks(request: Request, selection: Selection) -> bool:
@@ -318,13 +263,22 @@ def _verbatim(request: Request) -> Answer:
     if request.flat:
         nbytes = request.nbytes
     head, tail = frame_parts(_template(request), np.where(stored, places, specials), cbytes, nbytes)
+    runs = _runs(zip(layout.offsets[numbers][stored].tolist(), lengths[stored].tolist(), strict=True))
+    read = (frame.pread(start, stop - start) for start, stop in runs)
+    return Answer(len(head) + cbytes + len(tail), _joined(chain([head], read, [tail])))
 
-    def pieces() -> Iterator[bytes]:
-        yield head
-        yield from _joined(frame.chunk(n) for n, s in zip(numbers, stored, strict=True) if s)
-        yield tail
 
-    return Answer(len(head) + cbytes + len(tail), pieces())
+def _runs(places: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Join places (offset, length) of a file that follow each other, up to a piece, to ranges that are read at once."""
+    start = stop = 0
+    for offset, length in places:
+        if offset != stop or stop + length - start > _PIECE:
+            if stop > start:
+                yield start, stop
+            start = offset
+        stop = offset + length
+    if stop > start:
+        yield start, stop
 
 
 def _special_offset(kind: int | None) -> int:
@@ -332,15 +286,15 @@ def _special_offset(kind: int | None) -> int:
     return (-1 << 63) | ((ZERO if kind == UNINIT else kind or 0) << 56)
 
 
-def _joined(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Join small chunks, so that each piece is worth a trip through the server."""
+def _joined(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Join small parts, so that each piece is worth a trip through the server; large ones are not copied again."""
     batch, size = list[bytes](), 0
-    for chunk in chunks:
-        batch.append(chunk)
-        size += len(chunk)
-        if size >= _PIECE:
+    for part in parts:
+        if batch and (size >= _PIECE // 4 or len(part) >= _PIECE // 4):
             yield b"".join(batch)
             batch, size = [], 0
+        batch.append(part)
+        size += len(part)
     yield b"".join(batch)
 
 

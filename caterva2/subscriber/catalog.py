@@ -329,8 +329,10 @@ class Catalog:
         before, after = dict(self._datasets.get(name, {})), {entry.path: entry for entry in entries}
         deleted = tuple(path for path in before if path not in after)
         present = tuple(entry for path, entry in after.items() if before.get(path) != entry)
-        changes = [DatasetChange.between(before.get(entry.path), entry) for entry in present]
-        changes += [DatasetChange.between(before[path], None) for path in deleted]
+        # What is listed for the first time has not changed.
+        known = self._roots[name].head is not None
+        changes = [DatasetChange.between(before.get(entry.path), entry) for entry in present] if known else []
+        changes += [DatasetChange.between(before[path], None) for path in deleted] if known else []
         return Listing(after, present, deleted, tuple(change for change in changes if change is not None))
 
     def listed(self, asked: Root, head: CatalogHead, listing: Listing, when: float | None = None) -> list[Effect]:
@@ -338,8 +340,7 @@ class Catalog:
         name, present, deleted = asked.name, listing.present, listing.deleted
         self._datasets[name] = listing.entries
         self._unconfirmed = {path for path in self._unconfirmed if path.root != name}
-        # What is listed for the first time has not changed.
-        effects: list[Effect] = [] if asked.head is None else _told(name, listing.changes)
+        effects = _told(name, listing.changes)
         effects += [SaveDatasets(name, present, deleted)] if present or deleted else []
         effects += [DropMirror(DatasetPath(name, path)) for path in deleted]
         return [*effects, *self._at_head(asked, head, when)]

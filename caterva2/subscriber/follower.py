@@ -29,6 +29,7 @@ from bus import (
     TopicError,
     Topics,
 )
+from caterva2.daemon.latency import spare_collector
 from caterva2.daemon.supervisor import Supervisor
 from caterva2.errors import Caterva2Error, GoneError, UnavailableError
 from caterva2.models import CatalogHead, DatasetEntry
@@ -272,6 +273,7 @@ class Follower:
                 head = item
             else:
                 entries += item
+                spare_collector()
         assert head is not None
         listing = await asyncio.to_thread(self._catalog.compare, root.name, entries)
         await self.carry_out(self._catalog.listed(root, head, listing, asked))

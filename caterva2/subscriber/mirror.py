@@ -208,10 +208,6 @@ class Mirror(StoredFrame):
         kept: npt.NDArray[np.int64] = order[self._states[order] != ABSENT]
         return kept
 
-    def room(self, n: int) -> int:
-        """The most bytes that a chunk can take; 0 for a special one."""
-        return int(self.layout.ends[n] - self.layout.offsets[n]) if self.layout.special(n) is None else 0
-
     def verify(self, numbers: Iterable[int]) -> None:
         """Decide by their digests whether chunks that an unclean stop left behind are really there."""
         if self.trusted:

@@ -34,8 +34,8 @@ _GENERATION, _NEW = "@generation", "@new"
 _MARK = 16
 _GENERATIONS = 255
 _ENDING = ".mirror"
-# Seconds for which nothing is written after the disk was full.
-_FULL_FOR = 2.0
+# Seconds for which nothing is written after the disk was full, and between two times that this is said.
+_FULL_FOR, _SAY_AGAIN = 2.0, 60.0
 # Deleted datasets whose chunks may come back under another name, and for how many seconds.
 _MOST_GONE, _GONE_FOR = 64, 60.0
 
@@ -64,7 +64,9 @@ class MirrorStore:
         self._gone: OrderedDict[int, tuple[float, Mirror]] = OrderedDict()
         self._generation = 0
         self._full_until = 0.0
-        self.full = False
+        # A disk on the brink is full and not full by turns.
+        self._quiet_until = 0.0
+        self._said = False
         self._crowded = False
         self._budget = Budget(cache_size, self._survey, self._reopen, self._discard)
         directory.mkdir(parents=True, exist_ok=True)
@@ -265,8 +267,8 @@ class MirrorStore:
         except StorageFullError as error:
             self._failed(error)
             raise
-        if self.full:
-            self.full = False
+        if self._said:
+            self._said = False
             logger.warning("the cache can be written again")
 
     def _failed(self, error: StorageFullError) -> None:
@@ -276,10 +278,12 @@ class MirrorStore:
                 logger.warning("%s; what does not fit is passed on without being kept: enlarge cache_size", error)
             self._crowded = True
             return
-        self._full_until = time.monotonic() + _FULL_FOR
-        if not self.full:
+        now = time.monotonic()
+        self._full_until = now + _FULL_FOR
+        if not self._said and now >= self._quiet_until:
             logger.warning("%s; what is read is passed on without being kept", error)
-        self.full = True
+            self._said = True
+            self._quiet_until = now + _SAY_AGAIN
 
     @property
     def writable(self) -> bool:

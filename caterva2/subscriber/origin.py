@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 _STREAM: Final = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=30.0)
 _SMALL: Final = aiohttp.ClientTimeout(total=120.0, sock_connect=5.0, sock_read=30.0)
 _CATALOG_HEAD: Final = re.compile(rb'\{"epoch": ?"(?P<epoch>[^"]{0,255})", ?"seq": ?(?P<seq>\d{1,18})\b')
-_CATALOG_BATCH: Final = 1000
+_CATALOG_BATCH: Final = 250
 _OF_A_PROXY: Final = {502, 503, 504}
 _PIECE: Final = 1 << 20
 _BREATH: Final = 100  # records

@@ -12,31 +12,28 @@ import asyncio
 import logging
 import time
 import weakref
+from bisect import bisect_left
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from caterva2.chunks import CHUNK_HEADER, decompress_chunk
+from caterva2.chunks import decompress_chunk
 from caterva2.daemon.supervisor import Supervisor
 from caterva2.errors import (
     BadGatewayError,
-    Caterva2Error,
-    FrameError,
     NotFoundError,
     StorageFullError,
     UnavailableError,
     UnreachableError,
     VersionChangedError,
 )
-from caterva2.models import ChunkWish
 from caterva2.paths import DatasetPath
-from caterva2.records import ChunkRecord, Status, digest_text
 from caterva2.subscriber.answers import Answer, KeptAnswers, Query, Request, compose
 from caterva2.subscriber.catalog import Catalog, Effect, Root
+from caterva2.subscriber.fetcher import Fetcher
 from caterva2.subscriber.mirror import Mirror
 from caterva2.subscriber.mirrors import MirrorStore
 from caterva2.subscriber.origin import Origin
@@ -49,13 +46,8 @@ _ATTEMPTS = 5
 # Bytes that one request for chunks asks for at most when a whole file is streamed: what is waited for at the most
 # by another client that wants a chunk in the middle of it.
 _WINDOW = 16 << 20
-_BATCH = 2 << 20
 _PIECE = 1 << 20
-# Chunks whose wishes take the event loop more than a millisecond to write down.
-_MANY = 250
 _WHOLE_FIRST = 16 << 20
-# Chunks in one request; it stays below the length that a publisher reads.
-_MOST_WISHES = 50_000
 # Bytes of one answer that are held in memory when the cache cannot be written.
 _MOST_IN_MEMORY = 1 << 30
 # Seconds for which a publisher that gave no answer is not asked again.
@@ -107,15 +99,6 @@ class Read:
         return f"{status}; detail=revalidated" if self.asked else status
 
 
-@dataclass(slots=True)
-class _Fetch:
-    """One request for chunks under way."""
-
-    task: asyncio.Task[None] | None = None
-    errors: dict[int, Caterva2Error] = field(default_factory=dict)
-    failure: Caterva2Error | None = None
-
-
 class Reader:
     """Answers reads.
 
@@ -144,13 +127,12 @@ class Reader:
         self._origin = origin
         self._own = own
         self._carry_out = carry_out
-        self._supervisor = supervisor
         self._max_staleness = max_staleness
         self._unreachable: dict[str, tuple[float, UnreachableError]] = {}
         self._kept = KeptAnswers()
         self._opening: dict[tuple[DatasetPath, str | None], asyncio.Task[StoredFrame]] = {}
         self._validated: weakref.WeakKeyDictionary[StoredFrame, float] = weakref.WeakKeyDictionary()
-        self._fetches: weakref.WeakKeyDictionary[Mirror, dict[int, _Fetch]] = weakref.WeakKeyDictionary()
+        self._fetcher = Fetcher(catalog, mirrors, origin, supervisor)
 
     async def open(self, path: DatasetPath) -> Read:
         """Find the current version of a dataset; no chunk of it needs to be here.
@@ -249,6 +231,8 @@ class Reader:
 
     async def _new_version(self, root: Root, path: DatasetPath, mirror: Mirror | None) -> Mirror:
         head, skeleton = await self._origin.skeleton(root, path.name)
+        # Another client may have asked meanwhile: two mirrors of one version would fetch everything twice.
+        mirror = self._mirrors.get(path) or mirror
         if mirror is not None and mirror.etag == head.entry.etag and not mirror.transient:
             return mirror
         if self._mirrors.writable:
@@ -295,9 +279,7 @@ class Reader:
             if request.whole and read.frame.compact and not read.frame.layout.uninitialised:
                 await self.begin(read)
                 return read, None
-            await self.ensure(read, request.numbers)
-            if read.frame is not request.frame:
-                request = replace(request, frame=read.frame)
+            request = await self._supplied(read, request)
             if not request.quick:
                 # Its pieces are made while they are sent: the chunks are released after that.
                 return read, await asyncio.to_thread(compose, request)
@@ -307,6 +289,25 @@ class Reader:
             return read, answer
 
         return await self.run(path, work)
+
+    async def _supplied(self, read: Read, request: Request) -> Request:
+        """Bring the chunks of a request here, or see to it that they come a few at a time while it is composed."""
+        mirror = read.frame
+        try:
+            await self.ensure(read, request.numbers)
+        except _MemoryFullError:
+            assert isinstance(mirror, Mirror)
+            read.release()
+            read.frame = await asyncio.to_thread(self._mirrors.beside, mirror)
+
+            async def bring(numbers: Sequence[int]) -> None:
+                read.pin(numbers)
+                await asyncio.to_thread(_copy, mirror, read.frame, numbers)
+                await self.ensure(read, numbers)
+                read.release(keep=1)
+
+            return replace(request, frame=read.frame, bring=_Supply(read.frame, request.numbers, bring))
+        return replace(request, frame=read.frame) if read.frame is not mirror else request
 
     async def chunk(self, path: DatasetPath, n: int) -> tuple[Read, bytes]:
         """Read one chunk in its compressed form."""
@@ -341,9 +342,11 @@ class Reader:
                 return
             assert isinstance(frame, Mirror)
             try:
-                if not frame.transient and not self._mirrors.writable:
+                if frame.transient:
+                    _check_memory(frame, numbers)
+                elif not self._mirrors.writable:
                     raise StorageFullError("the cache cannot be written at present")
-                await self._fetched(frame, missing)
+                await self._fetcher.fetch(frame, missing)
                 read.fetched += len(missing)
             except StorageFullError:
                 if frame.transient:
@@ -353,78 +356,10 @@ class Reader:
 
     def _pass_on(self, read: Read, mirror: Mirror, numbers: Sequence[int]) -> None:
         """Let a read go on in memory, with what is on disk of what it needs."""
-        layout = mirror.layout
-        wanted = np.fromiter((n for n in numbers if layout.special(n) is None), np.int64)
-        room = int((layout.ends[wanted] - layout.offsets[wanted]).sum())
-        if room > _MOST_IN_MEMORY:
-            raise StorageFullError(
-                f"{room} bytes of {mirror.path} can neither be written to the cache nor held in memory: ask for less"
-            )
-        beside = self._mirrors.beside(mirror)
-        read.frame = beside
+        _check_memory(mirror, numbers)
+        read.frame = self._mirrors.beside(mirror)
         read.pin(numbers)
-        mirror.verify(numbers)
-        for n in numbers:
-            if (digest := mirror.digest(n)) is not None:
-                beside.put(n, digest, mirror.chunk(n))
-
-    async def _fetched(self, mirror: Mirror, missing: Sequence[int]) -> None:
-        under_way = self._fetches.setdefault(mirror, {})
-        new = [n for n in missing if n not in under_way]
-        for at in range(0, len(new), _MOST_WISHES):
-            part, fetch = new[at : at + _MOST_WISHES], _Fetch()
-            under_way.update(dict.fromkeys(part, fetch))
-            fetch.task = self._supervisor.start(self._fetch(mirror, part, fetch), f"chunks of {mirror.path}")
-        fetches = {id(under_way[n]): under_way[n] for n in missing}.values()
-        # The request goes on when this client leaves: others may wait for it, and its chunks are kept.
-        await asyncio.wait([fetch.task for fetch in fetches if fetch.task is not None])
-        for fetch in fetches:
-            for n in missing:
-                if n in fetch.errors:
-                    raise fetch.errors[n]
-            if fetch.failure is not None and mirror.missing(missing):
-                raise fetch.failure
-
-    async def _fetch(self, mirror: Mirror, numbers: Sequence[int], fetch: _Fetch) -> None:
-        try:
-            await self._transfer(mirror, numbers, fetch)
-        except Caterva2Error as error:
-            fetch.failure = error
-        finally:
-            under_way = self._fetches.get(mirror, {})
-            for n in numbers:
-                if under_way.get(n) is fetch:
-                    del under_way[n]
-
-    async def _transfer(self, mirror: Mirror, numbers: Sequence[int], fetch: _Fetch) -> None:
-        donor = mirror.donor
-        with donor.pinned([n for n in numbers if n < donor.layout.nchunks]) if donor else nullcontext():
-            await self._transfer_pinned(mirror, numbers, fetch)
-
-    async def _transfer_pinned(self, mirror: Mirror, numbers: Sequence[int], fetch: _Fetch) -> None:
-        root = self._catalog.root(mirror.path.root)
-        quick = mirror.donor is None and len(numbers) < _MANY
-        wishes = _wishes(mirror, numbers) if quick else await asyncio.to_thread(_wishes, mirror, numbers)
-        most = mirror.layout.chunksize + CHUNK_HEADER
-        batch, size, keeping = list[ChunkRecord](), 0, None
-        try:
-            async for record in self._origin.chunks(root, mirror.entry.path, mirror.etag, wishes, most):
-                if record.status is Status.CHANGED:
-                    raise VersionChangedError(f"{mirror.path} changed while it was read")
-                batch.append(record)
-                size += len(record.payload)
-                if size >= _BATCH:
-                    # The next batch arrives while this one goes to disk; a third would have to wait for it.
-                    fetch.errors |= await keeping if keeping is not None else {}
-                    work = asyncio.to_thread(_keep, self._mirrors, mirror, batch)
-                    keeping = asyncio.create_task(work, name="keeping chunks")
-                    batch, size = [], 0
-        finally:
-            fetch.errors |= await keeping if keeping is not None else {}
-        if size < _PIECE // 4 and self._mirrors.has_room(mirror, size):
-            fetch.errors |= _keep(self._mirrors, mirror, batch)
-        else:
-            fetch.errors |= await asyncio.to_thread(_keep, self._mirrors, mirror, batch)
+        _copy(mirror, read.frame, numbers)
 
     async def begin(self, read: Read) -> Read:
         """Make sure that the frame can be streamed: a small one wholly, of a large one the beginning."""
@@ -484,54 +419,53 @@ class Reader:
             read.release()
 
 
-def _wishes(mirror: Mirror, numbers: Sequence[int]) -> list[ChunkWish]:
-    """Name the copies that an earlier version left here, so that chunks that did not change are not sent again."""
-    donor = mirror.donor
-    if donor is None:
-        return [ChunkWish(n=n) for n in numbers]
-    digests = [donor.digest(n) if n < donor.layout.nchunks else None for n in numbers]
-    return [
-        ChunkWish(n=n, have=digest_text(digest) if digest is not None else None)
-        for n, digest in zip(numbers, digests, strict=True)
-    ]
+class _MemoryFullError(StorageFullError):
+    """What can be written nowhere is more than is held in memory."""
 
 
-def _keep(mirrors: MirrorStore, mirror: Mirror, records: Sequence[ChunkRecord]) -> dict[int, Caterva2Error]:
-    """Put records on disk; return what is wrong with some of them."""
-    errors: dict[int, Caterva2Error] = {}
-    if not records:
-        return errors
-    donor = mirror.donor
-    copied = (record.n for record in records if record.status is Status.SAME)
-    size = sum(len(record.payload) for record in records)
-    size += sum(donor.room(n) for n in copied if donor is not None and 0 <= n < donor.layout.nchunks)
-    try:
-        with mirrors.writing(mirror, size):
-            for record in records:
-                try:
-                    _put(mirror, record)
-                except StorageFullError:
-                    raise
-                except Caterva2Error as error:
-                    errors[record.n] = type(error)(f"{mirror.entry.path}: {error.detail}")
-    except StorageFullError as error:
-        errors |= dict.fromkeys(mirror.missing([record.n for record in records]), error)
-    return errors
+class _Supply:
+    """Brings chunks a few at a time to what is composed in a thread; those that are done with are forgotten.
+
+    Args:
+        frame: in memory.
+        numbers: of the chunks, ascending.
+        bring: makes sure that some of them are there.
+    """
+
+    def __init__(
+        self, frame: StoredFrame, numbers: Sequence[int], bring: Callable[[Sequence[int]], Coroutine[Any, Any, None]]
+    ) -> None:
+        self._frame = frame
+        self._numbers = numbers
+        self._bring = bring
+        self._here: frozenset[int] = frozenset()
+        self._loop = asyncio.get_running_loop()
+
+    def __call__(self, n: int) -> None:
+        """Return when chunk n is there."""
+        if n not in self._here:
+            following = self._numbers[bisect_left(self._numbers, n) :]
+            window = next(_windows(self._frame, following, _MOST_IN_MEMORY // 4))
+            asyncio.run_coroutine_threadsafe(self._bring(window), self._loop).result()
+            self._here = frozenset(window)
 
 
-def _put(mirror: Mirror, record: ChunkRecord) -> None:
-    if record.status is Status.DATA:
-        mirror.put(record.n, record.digest, record.payload)
-    elif record.status is Status.SAME:
-        mirror.put(record.n, record.digest, _donated(mirror, record.n))
-    elif record.status is Status.ERROR:
-        raise FrameError(record.payload.decode(errors="replace"))
+def _check_memory(mirror: Mirror, numbers: Sequence[int]) -> None:
+    room = sum(map(mirror.room, numbers))
+    if room > _MOST_IN_MEMORY:
+        raise _MemoryFullError(f"{room} bytes of {mirror.path} can neither be written to the cache nor held in memory")
 
 
-def _donated(mirror: Mirror, n: int) -> bytes:
-    if mirror.donor is None or not 0 <= n < mirror.donor.layout.nchunks:
-        raise BadGatewayError(f"the publisher says that chunk {n} is the same as one that it was not told of")
-    return mirror.donor.chunk(n)
+def _copy(mirror: Mirror, beside: StoredFrame, numbers: Sequence[int]) -> None:
+    """Take what is on disk of these chunks over to a mirror in memory."""
+    if mirror is beside:
+        return
+    assert isinstance(beside, Mirror)
+    with mirror.pinned(numbers):
+        mirror.verify(numbers)
+        for n in beside.missing(numbers):
+            if (digest := mirror.digest(n)) is not None:
+                beside.put(n, digest, mirror.chunk(n))
 
 
 def _touched(frame: StoredFrame, start: int, stop: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
@@ -545,7 +479,7 @@ def _windows(frame: StoredFrame, order: Iterable[int], size: int) -> Iterator[li
     """Cut chunks, given in the order of their places, into runs of at most `size` bytes, or one chunk."""
     run, room = list[int](), 0
     for n in order:
-        length = int(frame.layout.ends[n] - frame.layout.offsets[n])
+        length = frame.room(n)
         if run and room + length > size:
             yield run
             run, room = [], 0

@@ -87,6 +87,10 @@ class StoredFrame:
         offset = int(self.layout.offsets[n])
         return self.pread(offset, self.stored_length(n))
 
+    def room(self, n: int) -> int:
+        """The most bytes that a chunk can take; 0 for a special one."""
+        return int(self.layout.ends[n] - self.layout.offsets[n]) if self.layout.special(n) is None else 0
+
     def stored_length(self, n: int) -> int:
         """The length of a stored chunk, in bytes."""
         offset = int(self.layout.offsets[n])

@@ -117,25 +117,43 @@ def delta(bench: Bench) -> list[Figure]:
         connection.drain("/api/fetch/foo/large.b2nd")
         seconds = time.perf_counter() - start
         after = metrics(chain.publisher.url)
+        piecemeal = _read_by_rows(chain, file)
     asked = after[0] - before[0]
     return [
         Figure("one changed chunk of 1 GiB: bytes sent beside it", after[1] - before[1] - stored, 65536,
                more_is_better=False, note=f"chunk {stored} bytes, {asked} requests with those for metrics,"
-                                          f" {seconds:.2f} s")
+                                          f" {seconds:.2f} s"),
+        Figure("the same, read by 512 slabs: requests to the publisher", piecemeal, 64, more_is_better=False),
     ]  # fmt: skip
+
+
+def _read_by_rows(chain: Chain, file: Path) -> int:
+    """Change one chunk more and read the array chunk by chunk; how many requests that takes."""
+    connection, seq = Connection(chain.subscriber.url), _seq(chain)
+    array = blosc2.open(str(file), mode="a")
+    array[CHUNKS[0] * 300 : CHUNKS[0] * 301] = np.random.default_rng(3).integers(0, 1 << 20, CHUNKS).astype(np.float32)
+    _wait_for_seq(chain, seq + 1)
+    before = metrics(chain.publisher.url)[0]
+    for start in range(0, array.shape[0], CHUNKS[0]):
+        connection.drain(f"/api/fetch/foo/large.b2nd?slice_={start}:{start + CHUNKS[0]}")
+    return metrics(chain.publisher.url)[0] - before - 1
 
 
 def _wait_for_seq(chain: Chain, seq: int, timeout: float = 120.0) -> None:
     end = time.monotonic() + timeout
     while True:
-        text = httpx.get(f"{chain.publisher.url}/metrics").text
-        match = re.search(r"^caterva2_journal_seq (\d+)", text, re.MULTILINE)
-        if match is not None and int(match[1]) >= seq:
+        if _seq(chain) >= seq:
             time.sleep(0.5)
             return
         if time.monotonic() > end:
             raise TimeoutError("the publisher did not notice the changes")
         time.sleep(0.25)
+
+
+def _seq(chain: Chain) -> int:
+    match = re.search(r"^caterva2_journal_seq (\d+)", httpx.get(f"{chain.publisher.url}/metrics").text, re.MULTILINE)
+    assert match is not None
+    return int(match[1])
 
 
 def missed(bench: Bench) -> list[Figure]:

@@ -6,9 +6,10 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import blosc2
@@ -234,38 +235,40 @@ def _cold_slab(bench: Bench, chain: Chain, ours: Connection, name: str) -> list[
 def stalls(bench: Bench) -> list[Figure]:
     """How long an event loop is held up: answers of /health while large reads run, and from the bare endpoint."""
     write_large(bench.root / "large.b2nd", (SHAPE[0] // 4, SHAPE[1]))
+    (bench.root / "plain.bin").write_bytes(bytes(range(256)) * (1 << 18))
     paths = {
-        "column": "slice_=:,5",
-        "unaligned": "slice_=7:12000",
-        "stepped": "slice_=::3,::2",
-        "whole": "",
+        "column": "large.b2nd?slice_=:,5",
+        "unaligned": "large.b2nd?slice_=7:12000",
+        "stepped": "large.b2nd?slice_=::3,::2",
+        "whole": "large.b2nd",
+        "plain file, stepped": "plain.bin?slice_=::3",
     }
     figures = []
     with bench.chain() as chain:
         for name, query in paths.items():
-            path = f"/api/fetch/foo/large.b2nd?{query}" if query else "/api/fetch/foo/large.b2nd"
-            taken = _while_reading(chain.subscriber.url, path, chain.subscriber.url)
-            idle = _while_reading(chain.subscriber.url, path, chain.broker.url)
-            figures.append(
-                Figure(f"{name}: longest answer of /health, ms", 1e3 * max(taken), 20, more_is_better=False,
-                       note=f"p99 {1e3 * percentile(taken, 0.99):.1f}; an idle daemon beside it:"
-                            f" p99 {1e3 * percentile(idle, 0.99):.1f}, longest {1e3 * max(idle):.1f}")
-            )  # fmt: skip
+            path = f"/api/fetch/foo/{query}"
+            figures.append(_stall(name, chain, partial(_read, chain.subscriber.url, path)))
     return figures
 
 
-def _while_reading(url: str, path: str, asked: str) -> Sequence[float]:
-    done = threading.Event()
+def _read(url: str, path: str) -> None:
+    connection = Connection(url)
+    for _ in range(3):
+        connection.drain(path)
 
-    def read() -> None:
-        connection = Connection(url)
-        for _ in range(3):
-            connection.drain(path)
-        done.set()
 
-    thread = threading.Thread(target=read)
+def _stall(name: str, chain: Chain, work: Callable[[], object]) -> Figure:
+    """The longest that the subscriber keeps another client waiting while it works."""
+    taken, idle = (_while_working(work, daemon.url) for daemon in (chain.subscriber, chain.broker))
+    return Figure(f"{name}: longest answer of /health, ms", 1e3 * max(taken), 20, more_is_better=False,
+                  note=f"p99 {1e3 * percentile(taken, 0.99):.1f}; an idle daemon beside it:"
+                       f" p99 {1e3 * percentile(idle, 0.99):.1f}, longest {1e3 * max(idle):.1f}")  # fmt: skip
+
+
+def _while_working(work: Callable[[], object], asked: str) -> Sequence[float]:
+    thread = threading.Thread(target=work)
     thread.start()
-    taken = longest_gap(asked, done.is_set)
+    taken = longest_gap(asked, lambda: not thread.is_alive())
     thread.join()
     return taken
 
@@ -280,11 +283,18 @@ def subscribing(bench: Bench) -> list[Figure]:
         with part.chain() as chain:
             before = metrics(chain.publisher.url)
             start = time.perf_counter()
-            httpx.post(f"{chain.subscriber.url}/api/subscribe/foo", timeout=120).raise_for_status()
+            subscribe = partial(httpx.post, f"{chain.subscriber.url}/api/subscribe/foo", timeout=120)
+            taken = _while_working(subscribe, chain.subscriber.url)
             seconds[count] = time.perf_counter() - start
+            figures.append(
+                Figure(f"subscribing to {count} datasets: longest answer of /health, ms", 1e3 * max(taken), 20,
+                       more_is_better=False, note=f"p99 {1e3 * percentile(taken, 0.99):.1f}")
+            )  # fmt: skip
             requests = metrics(chain.publisher.url)[0] - before[0] - 1
             listed = len(httpx.get(f"{chain.subscriber.url}/api/list/foo", timeout=60).json())
             assert listed == count, f"{listed} of {count} datasets are listed"
+            listing = partial(_read, chain.subscriber.url, "/api/list/foo")
+            figures.append(_stall(f"listing {count} datasets", chain, listing))
             figures.append(Figure(f"subscribing to {count} datasets: requests", requests, 3, more_is_better=False))
     figures.append(Figure("subscribing to 5000 datasets: seconds", seconds[5_000], 2, more_is_better=False))
     growth = seconds[100_000] / seconds[5_000] / 20

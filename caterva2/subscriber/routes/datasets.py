@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import mimetypes
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
+from caterva2.daemon.ahead import ahead
 from caterva2.daemon.http import dataset_route, json_response, not_modified, quoted, read_json
 from caterva2.daemon.ranges import OCTETS, FileResponse, file_response
 from caterva2.errors import BadRequestError, NotFoundError
@@ -23,6 +25,8 @@ from caterva2.subscriber.routes.state import State, state_of
 
 # Bytes; a list of a million coordinates fits.
 _MOST_BODY = 16 << 20
+# Bytes of a query string that is worth keeping: many clients ask for the same slices.
+_SHORT = 256
 
 
 class FetchBody(BaseModel):
@@ -117,15 +121,16 @@ def _answer_response(read: Read, answer: Answer | bytes, name: str) -> Response:
 
 async def _in_thread(read: Read, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
     try:
-        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-            yield piece
+        async with aclosing(ahead(lambda: next(pieces, None))) as made:
+            async for piece in made:
+                yield piece
     finally:
         read.release()
 
 
 async def _dataset(request: Request) -> tuple[State, DatasetPath]:
     """The dataset of the URL; the first read of a root follows it."""
-    state, path = state_of(request), DatasetPath.parse(request.path_params["path"])
+    state, path = state_of(request), _path(request.path_params["path"])
     if not path.name:
         raise NotFoundError(f"{path} is a root, not a dataset")
     if not path.root.own:
@@ -140,14 +145,25 @@ async def _body(request: Request) -> Query:
 
 
 def _parameters(request: Request) -> Query:
+    text = request.scope["query_string"]
+    return (_query if len(text) <= _SHORT else _query.__wrapped__)(text)
+
+
+@lru_cache(4096)
+def _query(text: bytes) -> Query:
     # Starlette's query_params costs more than the rest of a small read's preparations.
-    given = dict(parse_qsl(request.scope["query_string"].decode("latin-1")))
+    given = dict(parse_qsl(text.decode("latin-1")))
     try:
         return Query(**given)
     except TypeError:
         known = list(FetchBody.model_fields)
         name = next(name for name in given if name not in known)
         raise BadRequestError(f"{name!r} is no parameter here: use {', '.join(known)}") from None
+
+
+@lru_cache(4096)
+def _path(text: str) -> DatasetPath:
+    return DatasetPath.parse(text)
 
 
 def _headers(read: Read) -> dict[str, str]:

@@ -33,11 +33,12 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
 
 
 def write(chain: Chain, name: str) -> None:
-    """Write the array of 32 MiB, in 16 chunks of 2 MiB, into the root."""
+    """Write the array of 32 MiB, in 16 chunks of 2 MiB, into the root, and wait until the subscriber knows it."""
     part = chain.root / ".part"
     cparams = blosc2.CParams(nthreads=1, clevel=1)
     blosc2.asarray(VALUES, chunks=(128, 4096), blocks=(8, 4096), urlpath=str(part), mode="w", cparams=cparams)
     part.replace(chain.root / name)
+    wait_until(lambda: name in chain.client.get_list("foo"), f"the announcement of {name}")
 
 
 def at_once(count: int, call: Callable[[], Any]) -> list[Any]:

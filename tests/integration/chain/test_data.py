@@ -441,6 +441,7 @@ def test_reads_files_of_any_name(chain: Chain, tmp_path: Path, name: str) -> Non
     (chain.root / "names" / name / f"{name}.txt").write_bytes(name.encode())
     file = write(chain.root / "names" / name / f"{name}.b2nd", np.arange(5), chunks=(2,), blocks=(2,))
     path = f"names/{name}/{name}"
+    wait_until(lambda: {f"{path}.b2nd", f"{path}.txt"} <= set(chain.client.get_list(ROOT)), "the announcement")
 
     assert_same(np.arange(5), assert_right(chain, file)[...])
     assert name.encode() == chain.client.fetch(f"{ROOT}/{path}.txt")

@@ -3,19 +3,17 @@
 import asyncio
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from anyio import CapacityLimiter
 from hypothesis import given
 from hypothesis import strategies as st
 
 from caterva2.errors import NotFoundError, UnavailableError, VersionChangedError
 from caterva2.frames import file_skeleton
 from caterva2.publisher.directory import Directory
-from caterva2.publisher.reader import AnatomyCache, Reader, _ahead
+from caterva2.publisher.reader import AnatomyCache, Reader
 from caterva2.publisher.source import Anatomy, OpenDataset
 
 
@@ -165,50 +163,5 @@ def test_chunks_of_a_version_that_is_no_more_are_not_given(tmp_path: Path) -> No
             os.utime(tmp_path / "a")
             with pytest.raises(VersionChangedError):
                 await anext(aiter(reading.pieces(dataset, found, [0, 1, 2])))
-
-    asyncio.run(scenario())
-
-
-def test_reading_goes_one_piece_ahead_and_no_further() -> None:
-    """While the caller has one piece the next is read, never more; the end waits for what is being read."""
-
-    async def scenario() -> None:
-        started: list[int] = []
-        ended: list[int] = []
-
-        def read(n: int) -> int:
-            started.append(n)
-            time.sleep(0.02)
-            ended.append(n)
-            return n
-
-        pieces: Sequence[int] = range(6)
-        ahead = _ahead(read, pieces, CapacityLimiter(4))
-        got = [await anext(ahead), await anext(ahead)]
-        await asyncio.sleep(0.1)
-        assert ([0, 1], [0, 1, 2]) == (got, started)
-        assert 2 == await anext(ahead)
-        await ahead.aclose()
-
-        assert started == ended
-
-    asyncio.run(scenario())
-
-
-def test_reading_ahead_gives_everything_in_order_and_errors_where_they_happen() -> None:
-    """All pieces come in order; an error comes after the pieces before it."""
-
-    async def scenario() -> None:
-        def read(n: int) -> int:
-            if n == 3:
-                raise VersionChangedError("changed")
-            return n
-
-        assert [0, 1, 2] == [n async for n in _ahead(read, range(3), CapacityLimiter(1))]
-        assert [] == [n async for n in _ahead(read, range(0), CapacityLimiter(1))]
-        ahead = _ahead(read, range(9), CapacityLimiter(2))
-        assert [0, 1, 2] == [await anext(ahead) for _ in range(3)]
-        with pytest.raises(VersionChangedError):
-            await anext(ahead)
 
     asyncio.run(scenario())

@@ -25,8 +25,10 @@ from caterva2.errors import BadGatewayError, Caterva2Error, FrameError, NotFound
 from caterva2.paths import DatasetPath, RootName
 from caterva2.publisher.app import create_app
 from caterva2.settings import PublisherSettings
+from caterva2.slices import Slice
 from caterva2.subscriber.answers import Answer, Query
 from caterva2.subscriber.catalog import Catalog
+from caterva2.subscriber.disk import disk_use
 from caterva2.subscriber.follower import Follower
 from caterva2.subscriber.mirrors import MirrorStore
 from caterva2.subscriber.origin import Origin
@@ -368,5 +370,106 @@ def test_a_stream_of_chunks_that_is_cut_off_is_an_error_and_can_be_tried_again(t
             assert isinstance(caught.value, BadGatewayError | UnavailableError)
             w.traffic.cut.clear()
             assert same(values[5:995], (await w.read("5:995"))[1])
+
+    asyncio.run(scenario())
+
+
+def test_what_did_not_change_is_taken_over_in_a_few_requests(tmp_path: Path) -> None:
+    """Reading all of a changed dataset chunk by chunk asks a number of times that grows like the logarithm."""
+    values = np.random.default_rng(1).integers(0, 2**60, 6400)
+    published(tmp_path, values)
+
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            await w.read()
+            before, sent, asked = w.catalog.lookup(A), w.traffic.nbytes["chunks"], w.traffic.requests["chunks"]
+            changed = values.copy()
+            changed[3210] = 7
+            published(tmp_path, changed)
+            await wait_until_async(lambda: w.catalog.lookup(A) != before, "the change")
+            for start in range(0, 6400, 100):
+                assert same(changed[start : start + 100], (await w.read(f"{start}:{start + 100}"))[1])
+            # 64 chunks: 1, 1 + 2, 1 + 6 ... are taken over, and the one that changed is asked for once more.
+            assert w.traffic.requests["chunks"] - asked <= 8
+            assert w.traffic.nbytes["chunks"] - sent < sent / 20
+
+    asyncio.run(scenario())
+
+
+def test_of_a_dataset_that_was_written_anew_only_what_is_read_is_asked_for(tmp_path: Path) -> None:
+    """When no copy is the same, there are no questions about others."""
+    values = np.random.default_rng(1).integers(0, 2**60, 1000)
+    published(tmp_path, values)
+
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            await w.read()
+            before, sent = w.catalog.lookup(A), w.traffic.nbytes["chunks"]
+            published(tmp_path, values[::-1].copy())
+            await wait_until_async(lambda: w.catalog.lookup(A) != before, "the change")
+            for start in (0, 300, 600):
+                await w.read(f"{start}:{start + 100}")
+            read, _ = await w.read("0:1")
+            assert [0, 3, 6] == [n for n in range(10) if not read.frame.missing([n])]
+            assert w.traffic.nbytes["chunks"] - sent < sent / 2
+
+    asyncio.run(scenario())
+
+
+def test_nobody_waits_for_what_nobody_reads(tmp_path: Path) -> None:
+    """A read is answered when its own chunks have come, while others are still being asked about."""
+    # Chunks so large that a publisher sends each as a piece of its own.
+    values = np.random.default_rng(1).integers(0, 2**60, (5, 150_000))
+    (tmp_path / "root").mkdir()
+    write(tmp_path / "root/a.b2nd", values, chunks=(1, 150_000), blocks=(1, 10_000))
+
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            await w.read()
+            before = w.catalog.lookup(A)
+            values[0, 0] = 5
+            write(tmp_path / "root/.new", values, chunks=(1, 150_000), blocks=(1, 10_000))
+            (tmp_path / "root/.new").replace(tmp_path / "root/a.b2nd")
+            await wait_until_async(lambda: w.catalog.lookup(A) != before, "the change")
+            await w.read("4, :10")
+            # The stream breaks after the first record: what was wanted has come, the rest is asked for again.
+            w.traffic.cut["chunks"] = w.traffic.nbytes["chunks"] + 30
+            assert same(values[2, :10], (await w.read("2, :10"))[1])
+            w.traffic.cut.clear()
+            assert same(values[3, :10], (await w.read("3, :10"))[1])
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["unknown", "partly on disk"])
+@pytest.mark.parametrize("text", ["3:9990:2", "::-1", "100:9900", ""])
+def test_more_than_memory_holds_is_passed_on_when_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, *, known: bool
+) -> None:
+    """A composed answer has its chunks a few at a time, and never more of them in memory than it may."""
+    values = np.random.default_rng(1).integers(0, 2**60, (10000, 100))
+    (tmp_path / "root").mkdir()
+    write(tmp_path / "root/a.b2nd", values, chunks=(100, 100), blocks=(10, 100))
+    limit = 1 << 20
+    for name, size in (("_MOST_IN_MEMORY", limit), ("_WINDOW", limit // 4), ("_WHOLE_FIRST", limit // 4)):
+        monkeypatch.setattr(f"caterva2.subscriber.reader.{name}", size)
+
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            if known:
+                await w.read("0:1000")
+            monkeypatch.setattr(MirrorStore, "writable", False)
+            read, answer = await w.reader.fetch(A, Query(text))
+            if answer is None:
+                pieces = [piece async for piece in w.reader.stream(read, 0, read.frame.layout.length)]
+            else:
+                assert isinstance(answer, Answer)
+                pieces, most = [], 0
+                while (piece := await asyncio.to_thread(next, answer.pieces, None)) is not None:
+                    pieces.append(piece)
+                    most = max(most, disk_use(read.frame.fd))
+                assert 0 < most < limit
+            key = Slice.parse(text).items or ...
+            assert same(values[key], blosc2.ndarray_from_cframe(b"".join(pieces))[()])
 
     asyncio.run(scenario())
