@@ -40,7 +40,7 @@ class Listener:
 
 
 class SocketStream(asyncio.Protocol):
-    """A connection as `bus.connection.Stream`; the handshake of TLS is a part of the first read.
+    """A connection as `bus.stream.Stream`; the handshake of TLS is a part of the first read.
 
     Args:
         connected: called with this stream once it is there.
