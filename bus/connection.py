@@ -18,13 +18,11 @@ finds no session when it returns. QoS 2 is accepted and granted as QoS 1.
 """
 
 import asyncio
-import contextlib
 import logging
 import secrets
 import ssl
 import time
 from collections import deque
-from collections.abc import Awaitable
 from typing import Final, Protocol
 
 from bus.access import Access, Credentials, Member
@@ -161,8 +159,8 @@ class Connection:
             await self._ended
             reader.cancel()
             self.leave()
-            if self._flush:
-                await _within(_PARTING, self._outbox.empty())
+            if self._flush and self._outbox.waiting:
+                await self._send_rest(writer)
         finally:
             self.leave()
             if self._watchdog is not None:
@@ -250,6 +248,14 @@ class Connection:
             self.end(f"no CONNECT within {self._silence:g} s", level=logging.DEBUG, flush=False)
 
     # Outgoing
+
+    async def _send_rest(self, writer: asyncio.Task[None]) -> None:
+        """Give the client a moment to take what waits for it, unless it is gone."""
+        empty = asyncio.create_task(self._outbox.empty(), name=f"mqtt-rest {self.stream.peer}")
+        try:
+            await asyncio.wait({empty, writer}, timeout=_PARTING, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            empty.cancel()
 
     async def _write(self) -> None:
         try:
@@ -417,9 +423,3 @@ class Connection:
             raise TopicError(topic, f"has more than {limits.levels} levels")
         if len(topic) > limits.topic or len(topic.encode()) > limits.topic:
             raise TopicError(topic, f"has more than {limits.topic} bytes")
-
-
-async def _within(seconds: float, done: Awaitable[object]) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await done
