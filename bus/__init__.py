@@ -25,12 +25,13 @@ from bus.messages import (
     Message,
     RootAnnouncement,
     ServiceStatus,
+    TokenGrant,
     decode,
     encode,
     pack_changes,
     topic_of,
 )
-from bus.topics import ChangeTopic, RootTopic, ServiceTopic, Topics, check_name
+from bus.topics import ChangeTopic, RootTopic, ServiceTopic, TokenTopic, Topics, check_name, covers
 
 __all__ = [
     "MAX_PAYLOAD",
@@ -52,9 +53,12 @@ __all__ = [
     "RootTopic",
     "ServiceStatus",
     "ServiceTopic",
+    "TokenGrant",
+    "TokenTopic",
     "TopicError",
     "Topics",
     "check_name",
+    "covers",
     "decode",
     "encode",
     "pack_changes",

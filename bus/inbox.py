@@ -12,7 +12,7 @@ from collections.abc import Hashable
 from typing import Final
 
 from bus.interface import Connected, Disconnected, Event, Resync
-from bus.messages import Changes, RootAnnouncement, ServiceStatus
+from bus.messages import Changes, RootAnnouncement, ServiceStatus, TokenGrant
 
 DEFAULT_LIMIT: Final = 20_000
 
@@ -86,6 +86,8 @@ def _key(event: Event) -> Hashable:
             return "root", event.name
         case ServiceStatus():
             return "service", event.kind, event.id
+        case TokenGrant():
+            return "tokens", event.user, *event.tokens
         case Connected() | Disconnected():
             return "connection"
         case Changes() | Resync():

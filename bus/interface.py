@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from bus.messages import Changes, Message, RootAnnouncement, ServiceStatus
+from bus.messages import Changes, Message, RootAnnouncement, ServiceStatus, TokenGrant
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Resync:
     dropped: int
 
 
-Event: TypeAlias = Connected | Disconnected | Resync | RootAnnouncement | Changes | ServiceStatus
+Event: TypeAlias = Connected | Disconnected | Resync | RootAnnouncement | Changes | ServiceStatus | TokenGrant
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import from_json
 
 from bus.errors import DecodeError, MessageTooLargeError
-from bus.topics import Address, ChangeTopic, RootTopic, Topics, check_name
+from bus.topics import Address, ChangeTopic, RootTopic, TokenTopic, Topics, check_name
 
 MAX_PAYLOAD: Final = 64 * 1024
 """Bytes. Every broker takes this much by default, and no message needs more: bulks are split."""
@@ -107,9 +107,24 @@ class ServiceStatus(_Model):
     birth: Count
     time: float
     version: Text
+    user: Text = ""
+    """The name that the daemon joined the bus with; empty for an anonymous one."""
 
 
-Message: TypeAlias = RootAnnouncement | Changes | ServiceStatus
+class TokenGrant(_Model):
+    """Tokens for one subscriber: what it may show to publishers."""
+
+    retained: ClassVar[bool] = False
+
+    user: Name
+    """`anonymous` for members without a name."""
+    tokens: dict[Name, Annotated[str, Field(max_length=4096)]]
+    """By root; several messages if they exceed the payload limit."""
+    expires: float
+    """Seconds since 1970, UTC."""
+
+
+Message: TypeAlias = RootAnnouncement | Changes | ServiceStatus | TokenGrant
 
 
 def topic_of(topics: Topics, message: Message) -> str:
@@ -118,6 +133,8 @@ def topic_of(topics: Topics, message: Message) -> str:
         return topics.root(message.name)
     if isinstance(message, Changes):
         return topics.change(message.root)
+    if isinstance(message, TokenGrant):
+        return topics.token(message.user)
     return topics.service(message.kind, message.id)
 
 
@@ -152,6 +169,8 @@ def _parse(address: Address, payload: bytes) -> Message:
         return RootAnnouncement.model_validate_json(payload, strict=True)
     if isinstance(address, ChangeTopic):
         return _parse_changes(payload)
+    if isinstance(address, TokenTopic):
+        return TokenGrant.model_validate_json(payload, strict=True)
     return ServiceStatus.model_validate_json(payload, strict=True)
 
 

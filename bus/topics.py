@@ -5,6 +5,7 @@
     <prefix>/root/<root>            RootTopic       retained presence of a root
     <prefix>/change/<root>          ChangeTopic     changes of the root's datasets
     <prefix>/service/<kind>/<id>    ServiceTopic    retained status of a daemon
+    <prefix>/token/<user>           TokenTopic      tokens for one user, seen by nobody else
 
 A name is one topic level, one path segment and one file name at once; hence its narrow grammar.
 """
@@ -20,6 +21,9 @@ MAX_NAME: Final = 255
 
 MAX_TOPIC: Final = 65_535
 """Bytes of a topic or filter: the two length bytes of MQTT."""
+
+ANONYMOUS: Final = "anonymous"
+"""Stands in topics for the name of members that have none."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
@@ -55,7 +59,14 @@ class ServiceTopic:
     id: str
 
 
-Address: TypeAlias = RootTopic | ChangeTopic | ServiceTopic
+@dataclass(frozen=True, slots=True)
+class TokenTopic:
+    """Where a user is handed the tokens that publishers accept."""
+
+    user: str
+
+
+Address: TypeAlias = RootTopic | ChangeTopic | ServiceTopic | TokenTopic
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +91,10 @@ class Topics:
         """Where the daemon `id` tells its status."""
         return f"{self.prefix}/service/{check_name(kind)}/{check_name(id)}"
 
+    def token(self, user: str) -> str:
+        """Where `user` is handed tokens; the empty name is the one of anonymous members."""
+        return f"{self.prefix}/token/{check_name(user or ANONYMOUS)}"
+
     @property
     def all_roots(self) -> str:
         """Filter for every root's announcement."""
@@ -95,6 +110,11 @@ class Topics:
         """Filter for every daemon's status."""
         return f"{self.prefix}/service/+/+"
 
+    @property
+    def all_tokens(self) -> str:
+        """Filter for every user's tokens; nobody but the broker may see them all."""
+        return f"{self.prefix}/token/+"
+
     def parse(self, topic: str) -> Address:
         """What `topic` addresses; TopicError if it is none of ours."""
         if not topic.startswith(f"{self.prefix}/"):
@@ -106,7 +126,9 @@ class Topics:
                 return ChangeTopic(check_name(name))
             case ["service", kind, id]:
                 return ServiceTopic(check_name(kind), check_name(id))
-        raise TopicError(topic, "is neither root/<root>, change/<root> nor service/<kind>/<id>")
+            case ["token", user]:
+                return TokenTopic(check_name(user))
+        raise TopicError(topic, "is neither root/<root>, change/<root>, service/<kind>/<id> nor token/<user>")
 
 
 def check_filter(filter: str) -> str:
@@ -151,3 +173,21 @@ def matches(filter: str, topic: str) -> bool:
         wanted.pop()
         levels = levels[: len(wanted)]
     return len(wanted) == len(levels) and all(each in ("+", level) for each, level in zip(wanted, levels, strict=True))
+
+
+def covers(allowed: str, filter: str) -> bool:
+    """Whether `allowed` matches every topic that `filter` matches: "a/+" does not cover "a/#".
+
+    Both must be valid, as `check_filter` says.
+    """
+    if filter.startswith("$") and allowed.startswith(("+", "#")):
+        return False
+    ours, theirs = allowed.split("/"), filter.split("/")
+    if theirs == ["#"]:
+        return ours in (["#"], ["+", "#"])  # the same: every topic has a first level
+    for depth, level in enumerate(ours):
+        if level == "#":
+            return True
+        if depth == len(theirs) or theirs[depth] == "#" or level not in ("+", theirs[depth]):
+            return False
+    return len(ours) == len(theirs)

@@ -16,6 +16,7 @@ from bus.messages import (
     Message,
     RootAnnouncement,
     ServiceStatus,
+    TokenGrant,
     decode,
     encode,
     pack_changes,
@@ -24,6 +25,7 @@ from bus.messages import (
 from bus.topics import Topics
 
 TOPICS = Topics()
+OURS = ["caterva2/root/foo", "caterva2/change/foo", "caterva2/service/broker/foo", "caterva2/token/foo"]
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 NUMBERS = st.integers(0, 2**63 - 1)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -72,11 +74,18 @@ STATUS = st.builds(
     birth=NUMBERS,
     time=FLOATS,
     version=SHORT,
+    user=SHORT,
+)
+GRANTS = st.builds(
+    TokenGrant,
+    user=NAMES,
+    tokens=st.dictionaries(NAMES, st.text(st.characters(exclude_categories=["Cs"]))),
+    expires=FLOATS,
 )
 CHANGES = st.lists(changes_of(st.just("foo")), min_size=1, max_size=5).map(
     lambda changes: Changes(root="foo", changes=tuple(changes))
 )
-MESSAGES: st.SearchStrategy[Message] = st.one_of(ANNOUNCEMENTS, STATUS, CHANGES)
+MESSAGES: st.SearchStrategy[Message] = st.one_of(ANNOUNCEMENTS, STATUS, CHANGES, GRANTS)
 
 CHANGE: dict[str, Any] = {
     "root": "foo",
@@ -103,9 +112,28 @@ def test_a_message_survives_the_codec(message: Message) -> None:
     assert message == decode(TOPICS, topic_of(TOPICS, message), encode(message))
 
 
-def test_only_changes_are_not_retained() -> None:
-    """Presence is state, a change is an event."""
-    assert [True, False, True] == [each.retained for each in (RootAnnouncement, Changes, ServiceStatus)]
+def test_only_presence_is_retained() -> None:
+    """Presence is state, a change is an event, and tokens are not left lying about."""
+    kinds = (RootAnnouncement, Changes, ServiceStatus, TokenGrant)
+
+    assert [True, False, True, False] == [each.retained for each in kinds]
+
+
+def test_an_older_daemon_says_nothing_of_its_user() -> None:
+    """Its status is read all the same, as of one that joined without a name."""
+    status = {"kind": "broker", "id": "b", "status": "online", "http": "", "instance": "", "birth": 1, "time": 1.0}
+    message = decode(TOPICS, "caterva2/service/broker/b", json.dumps(status | {"version": "0.1"}).encode())
+
+    assert isinstance(message, ServiceStatus)
+    assert "" == message.user
+
+
+def test_tokens_are_for_the_user_of_the_topic() -> None:
+    """Nobody can be handed tokens on someone else's topic."""
+    grant = TokenGrant(user="alice", tokens={"foo": "x"}, expires=1.0)
+
+    with pytest.raises(DecodeError, match="belongs on 'caterva2/token/alice'"):
+        decode(TOPICS, TOPICS.token("bob"), encode(grant))
 
 
 def test_a_single_change_is_sent_in_the_plain_form() -> None:
@@ -193,7 +221,7 @@ def test_missing_fields_are_refused(field: str) -> None:
      b" " * (MAX_PAYLOAD + 1)],
     ids=lambda payload: repr(payload[:12]),
 )  # fmt: skip
-@pytest.mark.parametrize("topic", ["caterva2/root/foo", "caterva2/change/foo", "caterva2/service/broker/foo"])
+@pytest.mark.parametrize("topic", OURS)
 def test_garbage_is_a_decode_error_of_one_line(topic: str, payload: bytes) -> None:
     """No garbage breaks more than itself, and it fills no log."""
     with pytest.raises(DecodeError) as info:
@@ -207,7 +235,11 @@ def test_garbage_is_a_decode_error_of_one_line(topic: str, payload: bytes) -> No
 @example(b"{}", "\ud800")
 def test_decoding_bytes_raises_nothing_else(payload: bytes, topic: str) -> None:
     """Bytes from the network are a message or a DecodeError, on any topic."""
-    for each in (topic, "caterva2/root/foo", "caterva2/change/foo", "caterva2/service/broker/foo"):
+    for each in (
+        topic,
+        *map(str.format, ["caterva2/{}/foo"] * 3, ["root", "change", "token"]),
+        "caterva2/service/broker/foo",
+    ):
         with pytest.raises(DecodeError):
             decode(TOPICS, each, payload)
 

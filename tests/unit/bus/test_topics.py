@@ -1,4 +1,5 @@
 import contextlib
+from itertools import product
 
 import pytest
 from hypothesis import given
@@ -12,10 +13,12 @@ from bus.topics import (
     ChangeTopic,
     RootTopic,
     ServiceTopic,
+    TokenTopic,
     Topics,
     check_filter,
     check_name,
     check_topic,
+    covers,
     matches,
 )
 
@@ -43,11 +46,10 @@ def test_other_names_are_refused(name: str) -> None:
 def test_topics_are_parsed_to_what_they_were_made_of(prefix: str, name: str, id: str) -> None:
     """Making a topic and parsing it are inverse, under any prefix."""
     topics = Topics(f"site/{prefix}")
-    expected: list[Address] = [RootTopic(name), ChangeTopic(name), ServiceTopic(name, id)]
+    expected: list[Address] = [RootTopic(name), ChangeTopic(name), ServiceTopic(name, id), TokenTopic(name)]
+    made = (topics.root(name), topics.change(name), topics.service(name, id), topics.token(name))
 
-    assert expected == [
-        topics.parse(each) for each in (topics.root(name), topics.change(name), topics.service(name, id))
-    ]
+    assert expected == [topics.parse(each) for each in made]
 
 
 def test_topics_are_those_of_the_protocol() -> None:
@@ -57,6 +59,8 @@ def test_topics_are_those_of_the_protocol() -> None:
     assert "caterva2/root/foo" == topics.root("foo")
     assert "caterva2/change/foo" == topics.change("foo")
     assert "caterva2/service/publisher/foo" == topics.service("publisher", "foo")
+    assert "caterva2/token/alice" == topics.token("alice")
+    assert "caterva2/token/anonymous" == topics.token("")
 
 
 @pytest.mark.parametrize(
@@ -147,3 +151,38 @@ def test_topics_that_nobody_may_publish_to(topic: str) -> None:
 def test_any_other_topic_may_be_published_to() -> None:
     """The broker serves other users of MQTT, too."""
     assert "home/kitchen/é" == check_topic("home/kitchen/é")
+
+
+@pytest.mark.parametrize(
+    ("allowed", "filter"),
+    [("#", "#"), ("+/#", "#"), ("#", "+/#"), ("a/#", "a"), ("a/#", "a/b/+"), ("a/#", "a/#"), ("a/+", "a/b"),
+     ("a/+", "a/+"), ("+/b", "a/b"), ("$SYS/#", "$SYS/+"), ("a", "a")],
+)  # fmt: skip
+def test_a_filter_covers_what_it_matches(allowed: str, filter: str) -> None:
+    """The same, or wider."""
+    assert covers(allowed, filter)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "filter"),
+    [("a/+", "a/#"), ("a/+", "+/a"), ("a/b", "a/+"), ("+", "#"), ("a/#", "#"), ("a/+", "a"), ("a", "a/b"),
+     ("#", "$SYS/#"), ("+/a", "$SYS/a"), ("a/#", "ab"), ("a/#", "+/#")],
+)  # fmt: skip
+def test_a_filter_does_not_cover_more(allowed: str, filter: str) -> None:
+    """Plain amqtt lets "a/#" through where only "a/+" is allowed (B7)."""
+    assert not covers(allowed, filter)
+
+
+LEVELS = ["a", "b", "c", "", "$x"]  # one more than the filters below name, so that "+" is more than those
+SOME_TOPICS = ["/".join(levels) for depth in range(1, 5) for levels in product(LEVELS, repeat=depth)]
+FILTERS = st.builds(
+    lambda levels, end: "/".join([*levels, *end]) or "#",
+    st.lists(st.sampled_from(["a", "b", "+", "", "$x"]), max_size=3),
+    st.sampled_from([[], ["#"]]),
+)
+
+
+@given(FILTERS, FILTERS)
+def test_covering_is_matching_whatever_the_other_matches(allowed: str, filter: str) -> None:
+    """By the definition, tried on all topics of four levels: no filter here can tell more apart."""
+    assert covers(allowed, filter) == all(matches(allowed, topic) for topic in SOME_TOPICS if matches(filter, topic))
