@@ -53,6 +53,10 @@ class Bus(Protocol):
         """Whether a broker is joined and all subscriptions are in place."""
 
     @property
+    def trouble(self) -> str:
+        """Why it is not connected, in words; empty while it is."""
+
+    @property
     def birth(self) -> int:
         """Number of the present, or else of the latest, connection."""
 

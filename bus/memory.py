@@ -115,6 +115,11 @@ class MemoryBus:
         return self._connected
 
     @property
+    def trouble(self) -> str:
+        """Why it is not connected, in words; empty while it is."""
+        return "" if self._connected else "the broker is down"
+
+    @property
     def birth(self) -> int:
         """Number of the present, or else of the latest, connection."""
         return self._birth

@@ -65,6 +65,11 @@ class WeatheredBus:
         return self._inner.connected
 
     @property
+    def trouble(self) -> str:
+        """As of the bus."""
+        return self._inner.trouble
+
+    @property
     def birth(self) -> int:
         """As of the bus."""
         return self._inner.birth
