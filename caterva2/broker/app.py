@@ -21,6 +21,7 @@ from caterva2.broker.follower import REGISTRY_FILE, Follower
 from caterva2.broker.registry import Registry, Saved
 from caterva2.broker.routes import State, routes
 from caterva2.daemon.arguments import package_version
+from caterva2.daemon.bus import bus_client
 from caterva2.daemon.http import error_handlers
 from caterva2.daemon.statedir import StateDir
 from caterva2.daemon.supervisor import Supervisor
@@ -46,7 +47,7 @@ def create_app(settings: BrokerSettings, address: Address) -> Starlette:
             saved = state.read_json(REGISTRY_FILE, Saved)
             registry = Registry(saved)
             embedded = None if settings.bus.url else await _embed(stack, settings, registry, topics)
-            bus = await stack.enter_async_context(_bus_client(settings, embedded, topics, identity))
+            bus = await stack.enter_async_context(_bus_client(settings, embedded, identity))
             await bus.subscribe(topics.all_roots, topics.all_services)
             follower = Follower(registry, bus, state, identity.status)
             stack.push_async_callback(follower.leave)
@@ -109,20 +110,10 @@ def _host(listener: Address) -> str:
     return f"[{listener.host}]" if ":" in listener.host else listener.host
 
 
-def _bus_client(
-    settings: BrokerSettings, embedded: EmbeddedBroker | None, topics: Topics, identity: _Identity
-) -> BusClient:
+def _bus_client(settings: BrokerSettings, embedded: EmbeddedBroker | None, identity: _Identity) -> BusClient:
     url = settings.bus.url if embedded is None else embedded.local_url
 
     async def urls() -> Sequence[str]:
         return (url,)
 
-    return BusClient(
-        urls,
-        topics=topics,
-        client_id="cat2bro",
-        will=lambda birth: identity.status(birth, online=False),
-        keepalive=settings.bus.keepalive,
-        username=settings.bus.username or None,
-        password=settings.bus.password or None,
-    )
+    return bus_client(settings.bus, urls, client_id="cat2bro", will=lambda birth: identity.status(birth, online=False))

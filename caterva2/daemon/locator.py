@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Awaitable, Callable, Sequence
 
 import httpx
+from anyio import to_thread
 from pydantic import ValidationError
 
-from caterva2.errors import reason_of
+from caterva2.daemon.bus import client_tls
+from caterva2.errors import SettingsError, reason_of
 from caterva2.models import BusInfo
 from caterva2.settings import BusSettings
 
@@ -29,32 +30,34 @@ def bus_urls(broker: str, bus: BusSettings) -> Callable[[], Awaitable[Sequence[s
     async def fixed() -> Sequence[str]:
         return (bus.url,) if bus.url else ()
 
-    return fixed if bus.url or not broker else _Locator(broker, bus.prefix)
+    return fixed if bus.url or not broker else _Locator(broker, bus)
 
 
 class _Locator:
     """Asks the broker; asked again and again while that is away, it leaves the complaining to the bus client."""
 
-    def __init__(self, broker: str, prefix: str) -> None:
+    def __init__(self, broker: str, bus: BusSettings) -> None:
         self._broker = broker
-        self._prefix = prefix
-        # The system's authorities, or those of SSL_CERT_FILE; made once, since loading them takes milliseconds.
-        self._tls = ssl.create_default_context()
+        self._bus = bus
 
     async def __call__(self) -> Sequence[str]:
         try:
             info = await self._ask()
         except httpx.HTTPError as error:
             raise ConnectionError(f"broker {self._broker}: {reason_of(error)}") from error
+        except SettingsError as error:
+            raise ConnectionError(f"broker {self._broker}: [bus] {error}") from error
         except (httpx.InvalidURL, ValidationError) as error:
             raise ConnectionError(f"broker {self._broker}: is that a cat2bro? {_first_line(error)}") from error
-        if info.prefix != self._prefix:
+        if info.prefix != self._bus.prefix:
             raise ConnectionError(f"the broker's topics start with {info.prefix!r}: set [bus] prefix to the same")
         return info.urls
 
     async def _ask(self) -> BusInfo:
         # A client for each question: they are rare, and an idle connection would only go stale.
-        async with httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False, verify=self._tls) as client:
+        # Reading the authorities takes milliseconds, and is done only for who needs them.
+        verify = await to_thread.run_sync(client_tls, self._bus) if self._broker.startswith("https:") else False
+        async with httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False, verify=verify) as client:
             answer = await client.get(f"{self._broker}/api/bus")
             return BusInfo.model_validate_json(answer.raise_for_status().content)
 

@@ -18,6 +18,7 @@ from bus.messages import RootAnnouncement
 from bus.topics import Topics
 from caterva2.address import Address
 from caterva2.daemon.arguments import package_version
+from caterva2.daemon.bus import bus_client
 from caterva2.daemon.http import error_handlers
 from caterva2.daemon.locator import bus_urls
 from caterva2.daemon.statedir import StateDir
@@ -111,16 +112,8 @@ async def _join(
 
 
 def _bus_client(settings: PublisherSettings, will: Will, birth: int) -> BusClient:
-    return BusClient(
-        bus_urls(settings.broker, settings.bus),
-        topics=Topics(settings.bus.prefix),
-        client_id=f"cat2pub-{settings.name}",
-        will=will,
-        birth=birth,
-        keepalive=settings.bus.keepalive,
-        username=settings.bus.username or None,
-        password=settings.bus.password or None,
-    )
+    urls = bus_urls(settings.broker, settings.bus)
+    return bus_client(settings.bus, urls, client_id=f"cat2pub-{settings.name}", will=will, birth=birth)
 
 
 async def _announce(app: Starlette, tasks: Supervisor, announcer: Announcer, bus: Bus, topics: Topics) -> None:

@@ -86,6 +86,14 @@ def _directory(value: object) -> object:
     return value
 
 
+def _optional_file(value: object) -> object:
+    if value is None or value == "":
+        return None
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError(f"{value!r} is not the path of a file")
+    return value
+
+
 def _size(value: object) -> int | None:
     """Bytes from a number, or from a text such as 50G; "" is no limit."""
     if value is None or value == "":
@@ -108,6 +116,7 @@ MqttListener = Annotated[Address | None, PlainValidator(_mqtt_listener)]
 OptionalUrl = Annotated[str | None, AfterValidator(_optional_base_url)]
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
 Directory = Annotated[Path, BeforeValidator(_directory)]
+OptionalFile = Annotated[Path | None, BeforeValidator(_optional_file)]
 ServiceId = Annotated[str, AfterValidator(_service_id)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
 CacheSize = Annotated[int | None, BeforeValidator(_size)]

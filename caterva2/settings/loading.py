@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from caterva2.errors import Caterva2Error, SettingsError
@@ -21,6 +21,7 @@ from caterva2.settings.models import (
 from caterva2.settings.sources import CONF_FILE, WITH_ID, Given, Options, Section, Source, one_line, read_sources
 
 _Settings = TypeVar("_Settings", bound=ServiceSettings)
+_Model = TypeVar("_Model", bound=BaseModel)
 _Layer: TypeAlias = Mapping[str, Given | Section]
 
 
@@ -84,8 +85,18 @@ def _load(model: type[_Settings], section: str, sources: list[Source], cwd: Path
         settings = model(**layered)
     except ValidationError as error:
         raise SettingsError(_explain(error.errors()[0], section, sources, layers)) from None
-    paths = {key: cwd / value for key, value in settings if isinstance(value, Path)}
-    return settings.model_copy(update=paths)
+    return _resolved(settings, cwd)
+
+
+def _resolved(model: _Model, cwd: Path) -> _Model:
+    """Make paths absolute, those of the sections inside too."""
+    found: dict[str, Any] = {}
+    for key, value in model:
+        if isinstance(value, Path):
+            found[key] = cwd / value
+        elif isinstance(value, BaseModel):
+            found[key] = _resolved(value, cwd)
+    return model.model_copy(update=found)
 
 
 def _layers(section: str, sources: list[Source], identifier: str) -> list[_Layer]:
