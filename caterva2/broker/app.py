@@ -68,6 +68,7 @@ class _Identity:
     def __init__(self, settings: BrokerSettings, address: Address) -> None:
         self.id = re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname()).lstrip(".") or "broker"
         self.instance = secrets.token_hex(8)
+        self._user = settings.bus.username if settings.bus.url else ""
         self._http = settings.urlbase or ("" if address.socket else address.url)
 
     def status(self, birth: int, online: bool) -> ServiceStatus:  # noqa: FBT001 - a plain callback
@@ -81,6 +82,7 @@ class _Identity:
             birth=birth,
             time=time.time(),
             version=package_version(),
+            user=self._user,
         )
 
 

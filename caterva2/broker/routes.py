@@ -16,7 +16,7 @@ from bus.client import BusClient
 from caterva2.address import Address
 from caterva2.broker.registry import Registry
 from caterva2.daemon.arguments import package_version
-from caterva2.daemon.http import health_route, json_response
+from caterva2.daemon.http import health_route, json_response, ready_route
 from caterva2.errors import AddressError
 from caterva2.models import BusInfo, Health
 from caterva2.settings import BrokerSettings
@@ -53,6 +53,7 @@ def routes(*, embedded: bool) -> list[BaseRoute]:
         Route("/api/roots", get_roots),
         Route("/api/bus", get_bus),
         health_route(_health),
+        ready_route(_health),
     ]
     return [*made, WebSocketRoute("/mqtt", mqtt)] if embedded else made
 
@@ -89,6 +90,8 @@ def _health(request: Request) -> Health:
         version=package_version(),
         instance=state.instance,
         bus="connected" if state.bus.connected else "disconnected",
+        ready=state.bus.connected,
+        detail=f"not connected to the message bus: {state.bus.trouble}" if state.bus.trouble else None,
     )
 
 

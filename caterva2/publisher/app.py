@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 import blosc2
@@ -24,7 +25,7 @@ from caterva2.daemon.locator import bus_urls
 from caterva2.daemon.statedir import StateDir
 from caterva2.daemon.supervisor import Supervisor
 from caterva2.models import ChangeEntry
-from caterva2.publisher.announcer import Announcer, Identity, NameTakenError
+from caterva2.publisher.announcer import Announcer, Identity, NameTakenError, is_alive
 from caterva2.publisher.changes import Journal
 from caterva2.publisher.directory import Directory
 from caterva2.publisher.metrics import Metered, Metrics
@@ -60,7 +61,7 @@ def create_app(settings: PublisherSettings, address: Address, *, join_bus: JoinB
             state = stack.enter_context(StateDir(settings.statedir))
             journal = await to_thread.run_sync(Journal, state.path / JOURNAL)
             stack.callback(journal.close)
-            announcer = Announcer(identity, journal)
+            announcer = Announcer(identity, journal, partial(is_alive, bus=settings.bus))
 
             def tell(changes: list[ChangeEntry]) -> None:
                 metrics.changes += len(changes)
@@ -78,7 +79,7 @@ def create_app(settings: PublisherSettings, address: Address, *, join_bus: JoinB
             if bus is not None:
                 await _announce(app, tasks, announcer, bus, Topics(settings.bus.prefix))
             reader = Reader(directory, settle=settings.settle, on_version=_noticer(journal, watcher))
-            yield {"publisher": Publisher(identity, journal, reader, metrics, bus)}
+            yield {"publisher": Publisher(identity, journal, reader, metrics, bus, announcer)}
 
     return Starlette(
         routes=routes(),
@@ -96,6 +97,7 @@ def _identity(settings: PublisherSettings, address: Address) -> Identity:
         heartbeat=settings.heartbeat,
         kind="directory",
         version=package_version(),
+        user=settings.bus.username,
     )
 
 

@@ -120,4 +120,5 @@ def _status(settings: SubscriberSettings, address: Address) -> ServiceStatus:
         birth=0,
         time=time.time(),
         version=package_version(),
+        user=settings.bus.username,
     )
