@@ -132,7 +132,7 @@ class Link:
         except TimeoutError as error:
             raise BusUnavailableError("no answer in time", self._url.text) from error
         except (OSError, ValueError) as error:
-            raise self._failed(why(error)) from error
+            raise self._failed(self._as_seen_from_here(why(error))) from error
 
     async def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
         """Return when the broker has acknowledged; else BusUnavailableError."""
@@ -182,7 +182,8 @@ class Link:
         client, loop = self._client, self._loop
         sock = client.socket()
         if sock is None:
-            raise ConnectionAbortedError("closed while connecting")
+            self._client.trouble = self._client.trouble or CLOSED
+            raise self._failed(self._trouble("lost"))
         fd = sock.fileno()
         client.on_socket_close = lambda *_: self._detach(fd)
         client.on_socket_register_write = lambda *_: loop.add_writer(fd, client.loop_write)
@@ -234,7 +235,9 @@ class Link:
                 return LEFT
             case "Keep alive timeout":
                 return silent(self._options.keepalive)
-        found = self._client.trouble or BAD_ANSWER
+        return self._as_seen_from_here(self._client.trouble or BAD_ANSWER)
+
+    def _as_seen_from_here(self, found: Trouble) -> Trouble:
         if self._welcome.done() or found.cause is not Cause.CLOSED:
             return found
         # Who closes instead of welcoming us expected something else, and has no words for it.

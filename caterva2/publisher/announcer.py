@@ -26,7 +26,7 @@ from typing import Final, Literal
 import httpx
 from anyio import to_thread
 
-from bus.errors import BusError, BusUnavailableError
+from bus.errors import BusError
 from bus.interface import Bus, Connected, Disconnected
 from bus.messages import Change, RootAnnouncement, ServiceStatus, pack_changes
 from bus.reasons import Cause
@@ -126,10 +126,10 @@ class Announcer:
 
     def unready(self, bus: Bus) -> str:
         """Why nobody can find the root on the bus, with a remedy; empty while everybody can."""
-        if not bus.connected:
-            return f"not connected to the message bus: {bus.trouble}"
         if self._confirmation.refusal:
             return f"the root is not announced: {self._confirmation.refusal}"
+        if not bus.connected:
+            return f"not connected to the message bus: {bus.trouble}"
         return "" if self._confirmation.birth == bus.birth else "the root is not announced yet"
 
     async def run(self, bus: Bus, topics: Topics) -> None:
@@ -185,6 +185,7 @@ class Announcer:
                 await self._send(bus)
 
     async def _send(self, bus: Bus) -> None:
+        birth = bus.birth
         try:
             if self._confirmation.refusal:
                 self._waiting.clear()  # they would be refused too, and who follows will catch up
@@ -199,7 +200,7 @@ class Announcer:
         except BusError as error:
             logger.debug("not announced: %s", error)
             self._waiting.clear()
-            if isinstance(error, BusUnavailableError) and error.cause is Cause.CLOSED and self._confirmation.cut():
+            if getattr(error, "cause", None) is Cause.CLOSED and self._confirmation.cut(birth):
                 self._complain()
             self._due = time.monotonic() + self._confirmation.pause(_HEAD_AFTER)
 
@@ -242,7 +243,8 @@ class Announcer:
                     self._due = time.monotonic() + self._confirmation.pause(GRACE)
                     self._wake.set()
                 case Disconnected():
-                    self._confirmation.disconnected()
+                    if self._confirmation.disconnected():
+                        self._complain()
                     logger.debug("lost the bus: %s", event.reason)
                 case RootAnnouncement(name=self.identity.name):
                     await self._on_own_name(event, bus.birth)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from tests.support.programs import command, free_port, require_program
+from tests.support.programs import command
 from tests.support.waiting import wait_until
 
 _LISTENING = re.compile(r"^.*: listening on (\S+)$", re.MULTILINE)
@@ -142,26 +142,6 @@ def run_daemon(name: str, *options: str, cwd: Path, env: Mapping[str, str] | Non
         ...     print(broker.url)
     """
     return Daemon(name, *options, cwd=cwd, env=env)
-
-
-class Mosquitto(Process):
-    """Debian's MQTT broker on a free port, open to all on this machine."""
-
-    def __init__(self, cwd: Path, port: int = 0) -> None:
-        self.port = port or free_port()
-        conf = cwd / "mosquitto.conf"
-        conf.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence false\n")
-        super().__init__([require_program("mosquitto"), "-c", str(conf)], cwd)
-
-    @property
-    def url(self) -> str:
-        """Its address."""
-        return f"mqtt://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        """Start it, and wait until it serves."""
-        super().start()
-        self.wait_for(r"mosquitto version \S+ running")
 
 
 def run(

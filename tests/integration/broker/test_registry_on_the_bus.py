@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.processes import Daemon, Mosquitto, Process, run, run_daemon
+from tests.support.mosquitto import Mosquitto
+from tests.support.processes import Daemon, Process, run, run_daemon
 from tests.support.programs import require_program
 from tests.support.waiting import wait_until
 

@@ -290,6 +290,9 @@ class RefusingBroker(MemoryBroker):
             return
         self.attempts += 1
         if self._cut:
+            for member in list(self._members):
+                member._will_message = None  # refused as well
+                self.drop(member)
             raise BusUnavailableError("the broker closed the connection", cause=Cause.CLOSED)
 
 

@@ -75,14 +75,36 @@ def test_a_connection_that_ends_twice_in_a_row_is_a_refusal() -> None:
     """Once may be a broker that was stopped."""
     made = confirmation("")
 
-    assert not made.cut()
+    assert not made.cut(1)
     made.disconnected()
-    made.sending(said())
-    made.heard(said())
-    assert not made.cut()
-    assert made.cut()
+    made.sending(said(birth=2))
+    made.heard(said(birth=2))
+    assert not made.cut(3)
+    assert not made.cut(3)  # told by the message that was lost, and by the bus
+    assert made.cut(4)
     assert "an anonymous member" in made.refusal
-    assert not made.cut()
+    assert not made.cut(5)
+
+
+def test_an_end_after_the_acknowledgement_counts_too() -> None:
+    """Mosquitto acknowledges what it refuses, and then ends the connection."""
+    made = confirmation()
+    for birth, told in ((1, False), (2, True)):
+        made.sending(said(birth=birth))
+        made.acknowledged(10.0)
+
+        assert told == made.disconnected()
+
+
+def test_an_end_at_another_time_is_none() -> None:
+    """Of what was confirmed, or is not sent yet."""
+    made = confirmation()
+    for birth in range(1, 4):
+        assert not made.disconnected()
+        made.sending(said(birth=birth))
+        assert made.heard(said(birth=birth))
+        made.acknowledged(10.0)
+        assert not made.disconnected()
 
 
 def test_what_is_refused_is_tried_again_with_growing_pauses() -> None:
