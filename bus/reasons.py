@@ -63,7 +63,6 @@ _TLS: Final = {
     "ALERT_HANDSHAKE_FAILURE": Trouble("it does not take our certificate, or wants one", Cause.OUR_CERTIFICATE),
     "WRONG_VERSION_NUMBER": Trouble("it does not speak TLS on this port", Cause.NO_TLS),
     "HTTP_REQUEST": Trouble("it does not speak TLS on this port", Cause.NO_TLS),
-    "UNEXPECTED_EOF": Trouble("the broker closed the connection", Cause.CLOSED),
 }
 
 
@@ -73,10 +72,12 @@ def why(error: BaseException) -> Trouble:
         return _VERIFY.get(error.verify_code) or Trouble(
             f"its certificate cannot be verified: {error.verify_message or 'no reason given'}", Cause.UNTRUSTED
         )
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return CLOSED
     if isinstance(error, ssl.SSLError):
         name = error.reason or ""
         known = next((trouble for part, trouble in _TLS.items() if part in name), None)
-        return known or Trouble(f"TLS failed: {name.replace('_', ' ').lower() or error}")
+        return known or Trouble(f"TLS failed: {name.replace('_', ' ').lower() or 'no reason given'}")
     if isinstance(error, ConnectionResetError | BrokenPipeError):
         return Trouble("the connection was reset: the broker was killed, or something between cut it", Cause.CLOSED)
     if isinstance(error, OSError) and error.errno:
