@@ -18,9 +18,9 @@ from typing import Final, TypeAlias
 
 from bus.errors import BusError, BusUnavailableError, DecodeError
 from bus.inbox import DEFAULT_LIMIT, Inbox
-from bus.interface import Connected, Disconnected, Event
+from bus.interface import Connected, Disconnected, Event, event_of
 from bus.link import Link, LinkOptions, Will
-from bus.messages import Message, decode, encode, topic_of
+from bus.messages import Message, encode, topic_of
 from bus.reasons import Cause, Trouble
 from bus.topics import Topics, check_filter
 from bus.url import BusUrl
@@ -251,14 +251,14 @@ class BusClient:
 
     def _receive(self, topic: str, payload: bytes) -> None:
         try:
-            message = decode(self._topics, topic, payload)
+            event = event_of(self._topics, topic, payload)
         except DecodeError as error:
             logger.warning("dropped: %s", error)
             return
         if self._early is not None:
-            self._early.append(message)  # retained messages may overtake the acknowledgement
+            self._early.append(event)  # retained messages may overtake the acknowledgement
         else:
-            self._inbox.put(message)
+            self._inbox.put(event)
 
     def _with_remedy(self, reason: str, cause: Cause | None) -> str:
         remedy = self._remedies.get(cause) if cause is not None else None

@@ -13,8 +13,8 @@ from typing import Final
 
 from bus.errors import BusUnavailableError, DecodeError
 from bus.inbox import DEFAULT_LIMIT, Inbox
-from bus.interface import Connected, Disconnected, Event
-from bus.messages import Message, decode, encode, topic_of
+from bus.interface import Connected, Disconnected, Event, event_of
+from bus.messages import Message, encode, topic_of
 from bus.topics import Topics, check_filter, matches
 
 logger = logging.getLogger(__name__)
@@ -171,6 +171,6 @@ class MemoryBus:
 
     def _receive(self, topic: str, payload: bytes) -> None:
         try:
-            self._inbox.put(decode(self.topics, topic, payload))
+            self._inbox.put(event_of(self.topics, topic, payload))
         except DecodeError as error:
             logger.warning("dropped: %s", error)

@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection
 
 from bus.client import BusClient
 from bus.errors import BusUnavailableError
-from bus.interface import Connected, Event
+from bus.interface import Cleared, Connected, Event
 from bus.messages import RootAnnouncement, ServiceStatus
-from bus.topics import Topics
+from bus.topics import RootTopic, ServiceTopic, Topics
 from caterva2.broker.registry import CameOnline, Conflict, Effect, Registry, Removed, Save, Saved, WentOffline
 from caterva2.daemon.statedir import StateDir
 
@@ -102,6 +102,10 @@ class Follower:
                 return self._registry.announce(event, time.monotonic())
             case ServiceStatus():
                 return self._registry.tell(event)
+            case Cleared(RootTopic(name)):
+                return self._registry.remove(name)
+            case Cleared(ServiceTopic(kind, identifier)):
+                return self._registry.remove_service(kind, identifier)
         return []
 
     def _carry_out(self, effects: list[Effect]) -> None:

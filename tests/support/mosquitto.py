@@ -19,7 +19,7 @@ class Mosquitto(Process):
     Args:
         cwd: for its files.
         port: to listen on; 0 is any.
-        lines: of its configuration, instead of those that let everybody in.
+        lines: of its configuration, below the listener, instead of those that let everybody in.
     """
 
     def __init__(self, cwd: Path, port: int = 0, lines: Iterable[str] = ()) -> None:
@@ -29,8 +29,8 @@ class Mosquitto(Process):
         conf = cwd / "mosquitto.conf"
         # As root it would become another user, who cannot read the files of a test.
         start = ["user root"] if os.geteuid() == 0 else []
-        given = [*lines] or [f"listener {self.port} 127.0.0.1", "allow_anonymous true", "persistence false"]
-        conf.write_text("\n".join([*start, *given, ""]))
+        given = [*lines] or ["allow_anonymous true", "persistence false"]
+        conf.write_text("\n".join([*start, f"listener {self.port} 127.0.0.1", *given, ""]))
         super().__init__([require_program("mosquitto"), "-c", str(conf)], cwd)
 
     @property
@@ -55,13 +55,14 @@ class DeployedMosquitto(Mosquitto):
     """
 
     def __init__(self, cwd: Path, port: int = 0, root: str = "foo", more: Iterable[str] = ()) -> None:
-        port = port or free_port()
         cwd.mkdir(parents=True, exist_ok=True)
         conf = (DEPLOY / "mosquitto/mosquitto.conf").read_text()
         changes = {
-            "listener 1883 127.0.0.1": f"listener {port} 127.0.0.1",
+            "listener 1883 127.0.0.1": "",
             "/etc/mosquitto/": f"{cwd}/",
             "/var/lib/mosquitto/": f"{cwd}/",
+            # So that nothing is forgotten when a test kills it.
+            "autosave_interval 60": "autosave_interval 1\nautosave_on_changes true",
         }
         for old, new in changes.items():
             assert old in conf
