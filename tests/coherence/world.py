@@ -18,7 +18,7 @@ from caterva2.settings import PublisherSettings, SubscriberSettings
 from caterva2.subscriber.app import create_app as create_subscriber
 from tests.coherence.weather import Weather, weathered
 from tests.integration.chain.daemons import ANY_PORT, ROOT, Daemon
-from tests.support.bus import Member, broker_of_tests
+from tests.support.bus import Broker, Member, broker_of_tests
 from tests.support.waiting import wait_until
 
 SETTLE, HEARTBEAT, MAX_STALENESS = 0.05, 0.5, 0.2
@@ -45,8 +45,8 @@ class World:
         self.weather = Weather()
         self.changes: list[str] = []
         self.payloads: list[int] = []
+        self.broker: Broker
         self._resources = ExitStack()
-        self.broker = self._resources.enter_context(broker_of_tests(directory / "mosquitto", self._note))
         self._portal = portal
         self._publisher_settings = {"settle": SETTLE, "heartbeat": HEARTBEAT} | settings
         self.publisher = self.another_publisher(self.root, "pub")
@@ -79,6 +79,7 @@ class World:
 
     def start(self) -> None:
         """Start both, and follow the root."""
+        self.broker = self._resources.enter_context(broker_of_tests(self.directory / "mosquitto", self._note))
         self.publisher.start()
         self.subscriber.start()
         wait_until(lambda: ROOT in self.get("roots").json(), "the root at the subscriber")
