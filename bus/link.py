@@ -143,7 +143,7 @@ class Link:
         """Return when the broker has acknowledged; a refusal too is a BusUnavailableError."""
         rc, mid = self._client.subscribe([(each, 1) for each in filters])
         if not await self._acknowledged(rc, mid):
-            raise BusUnavailableError(f"subscription to {', '.join(filters)} was refused", self._url.text)
+            raise self._failed(Trouble(f"subscription to {', '.join(filters)} was refused", Cause.REFUSED))
 
     async def unsubscribe(self, filters: Iterable[str]) -> None:
         """Return when the broker has acknowledged; else BusUnavailableError."""

@@ -19,6 +19,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, Literal
@@ -26,7 +27,7 @@ from typing import Final, Literal
 import httpx
 from anyio import to_thread
 
-from bus.errors import BusError
+from bus.errors import BusError, BusUnavailableError
 from bus.interface import Bus, Connected, Disconnected
 from bus.messages import Change, RootAnnouncement, ServiceStatus, pack_changes
 from bus.reasons import Cause
@@ -139,7 +140,9 @@ class Announcer:
             NameTakenError: when another publisher of the name is alive, and this one is the later.
         """
         topic = self._confirmation.topic = topics.root(self.identity.name)
-        await bus.subscribe(topic)
+        # Who may not listen may not announce either; that is found out, and told, when it is tried.
+        with suppress(BusUnavailableError):
+            await bus.subscribe(topic)
         sender = asyncio.create_task(self._send_forever(bus), name="sender of announcements")
         listener = asyncio.create_task(self._listen(bus), name="listener for rivals")
         try:

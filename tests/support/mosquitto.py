@@ -52,18 +52,21 @@ class DeployedMosquitto(Mosquitto):
         port: to listen on; 0 is any.
         root: that its publisher may announce, and its publisher's name.
         more: lines to add to its configuration.
+        autosave: save at each change, so that nothing is forgotten when a test kills it.
     """
 
-    def __init__(self, cwd: Path, port: int = 0, root: str = "foo", more: Iterable[str] = ()) -> None:
+    def __init__(
+        self, cwd: Path, port: int = 0, root: str = "foo", more: Iterable[str] = (), *, autosave: bool = True
+    ) -> None:
         cwd.mkdir(parents=True, exist_ok=True)
         conf = (DEPLOY / "mosquitto/mosquitto.conf").read_text()
         changes = {
             "listener 1883 127.0.0.1": "",
             "/etc/mosquitto/": f"{cwd}/",
             "/var/lib/mosquitto/": f"{cwd}/",
-            # So that nothing is forgotten when a test kills it.
-            "autosave_interval 60": "autosave_interval 1\nautosave_on_changes true",
         }
+        if autosave:
+            changes["autosave_interval 60"] = "autosave_interval 1\nautosave_on_changes true"
         for old, new in changes.items():
             assert old in conf
             conf = conf.replace(old, new)
