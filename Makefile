@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 WORKERS ?= 3
 MINUTES ?= 10
+# Which message bus the tests run on: mosquitto, or ours if left empty; and the tests that any bus must pass.
+BUS ?=
+ON_ANY_BUS := tests/integration tests/coherence
 
 .PHONY: help demo test check format bench soak clean
 .DEFAULT_GOAL := help
@@ -15,6 +18,7 @@ help:
 	@echo "make demo           install into .venv and run the three daemons on an example root, until Ctrl-C"
 	@echo "make demo ONCE=1    the same, ending by itself"
 	@echo "make test           run all tests (PYTEST_ARGS='-k name' chooses)"
+	@echo "make test BUS=mosquitto  the integration and fault tests once more, on Mosquitto as the message bus"
 	@echo "make check          ruff, mypy, import-linter"
 	@echo "make format         let ruff put the source in order"
 	@echo "make bench          measure: a table, and a JSON file in tests/benchmarks/results"
@@ -27,7 +31,8 @@ demo: $(VENV)/.installed-demo
 	@$(BIN)/python -m caterva2.demo $(if $(ONCE),--once)
 
 test: $(VENV)/.installed-tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --durations 12 $(PYTEST_ARGS)
+	$(if $(BUS),CATERVA2_TEST_BUS=$(BUS)) $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --durations 12 \
+	  $(if $(BUS),$(ON_ANY_BUS)) $(PYTEST_ARGS)
 
 check: $(VENV)/.installed-tests
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ from bus.errors import (
     MessageTooLargeError,
     TopicError,
 )
-from bus.interface import Bus, Connected, Disconnected, Event, Resync
+from bus.interface import Bus, Cleared, Connected, Disconnected, Event, Resync
 from bus.messages import (
     MAX_PAYLOAD,
     Change,
@@ -42,6 +42,7 @@ __all__ = [
     "Change",
     "ChangeTopic",
     "Changes",
+    "Cleared",
     "Connected",
     "DecodeError",
     "Disconnected",

@@ -12,24 +12,30 @@ import logging
 import random
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from bus.errors import BusError, BusUnavailableError, DecodeError
 from bus.inbox import DEFAULT_LIMIT, Inbox
-from bus.interface import Connected, Disconnected, Event
+from bus.interface import Connected, Disconnected, Event, event_of
 from bus.link import Link, LinkOptions, Will
-from bus.messages import Message, decode, encode, topic_of
+from bus.messages import Message, encode, topic_of
+from bus.reasons import Cause, Trouble
 from bus.topics import Topics, check_filter
 from bus.url import BusUrl
 
 logger = logging.getLogger(__name__)
 
 Urls: TypeAlias = Callable[[], Awaitable[Sequence[str]]]
+Login: TypeAlias = Callable[[BusUrl], "Credentials"]
 
 _STABLE: Final = 5.0
 """Seconds that a connection has to live, or else the next pause is longer than the last one."""
+
+
+_REASONS: Final = 10
+"""Different reasons of one outage that are worth a line each; with more of them, they are noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,21 @@ class Backoff:
         return longest * random.uniform(0.5, 1.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a member shows to a broker, and whose word on the broker it believes.
+
+    Attributes:
+        username: None for an anonymous member.
+        password: goes with `username`.
+        tls: for mqtts and wss; None means the authorities that the system trusts, and no certificate of our own.
+    """
+
+    username: str | None = None
+    password: str | None = None
+    tls: ssl.SSLContext | None = None
+
+
 class BusClient:
     """A member of an MQTT bus; see `bus.interface.Bus`.
 
@@ -55,9 +76,9 @@ class BusClient:
         will: called with the number of a connection; what the broker publishes when it is lost.
         birth: number of the latest connection in earlier lives; the first one here is one higher.
         keepalive: seconds; a frozen broker is noticed within twice as many.
-        username: None for an anonymous member.
-        password: goes with `username`.
-        tls: for mqtts and wss; None means the certificates that the system trusts.
+        login: called in a thread before each attempt, so that it can read files that change; may raise OSError or
+            ValueError. None is an anonymous member.
+        remedies: what to say behind the reason of a failure, by its cause.
         connect_timeout: seconds from the name look-up to the broker's welcome.
         ack_timeout: seconds for the broker to acknowledge what it was sent.
         backoff: pauses between attempts.
@@ -73,9 +94,8 @@ class BusClient:
         will: Callable[[int], Message] | None = None,
         birth: int = 0,
         keepalive: int = 15,
-        username: str | None = None,
-        password: str | None = None,
-        tls: ssl.SSLContext | None = None,
+        login: Login | None = None,
+        remedies: Mapping[Cause, str] | None = None,
         connect_timeout: float = 10.0,
         ack_timeout: float = 10.0,
         backoff: Backoff | None = None,
@@ -87,14 +107,17 @@ class BusClient:
         self._client_id = f"{client_id}-{secrets.token_hex(4)}"
         self._will = will
         self._birth = birth
-        self._options = LinkOptions(keepalive, username, password, tls, connect_timeout, ack_timeout)
+        self._login = login
+        self._remedies = remedies or {}
+        self._options = LinkOptions(keepalive, None, None, None, connect_timeout, ack_timeout)
         self._backoff = backoff or Backoff()
         self._inbox = Inbox(queue_limit)
         self._filters: dict[str, None] = {}
         self._link: Link | None = None
         self._early: list[Event] | None = None
         self._task: asyncio.Task[None] | None = None
-        self._complained = False
+        self._trouble = "not connected yet"
+        self._told: set[str] = set()
 
     async def __aenter__(self) -> "BusClient":
         self._task = asyncio.create_task(self._run(), name=f"bus-client {self._client_id}")
@@ -110,6 +133,11 @@ class BusClient:
     def connected(self) -> bool:
         """Whether a broker is joined and all subscriptions are in place."""
         return self._link is not None
+
+    @property
+    def trouble(self) -> str:
+        """Why it is not connected, in words; empty while it is."""
+        return "" if self.connected else self._trouble
 
     @property
     def birth(self) -> int:
@@ -159,7 +187,7 @@ class BusClient:
                 try:
                     return await self._session(BusUrl.parse(text))
                 except BusError as error:
-                    reasons.append(str(error))
+                    reasons.append(self._with_remedy(str(error), getattr(error, "cause", None)))
             self._complain("; ".join(reasons) or "no address of a broker is known")
         except (BusError, OSError) as error:
             self._complain(f"cannot find out the address of the broker: {error}")
@@ -172,20 +200,33 @@ class BusClient:
         """One connection from beginning to end; BusUnavailableError if it never came to be."""
         self._birth += 1
         client_id = f"{self._client_id}-{self._birth}"
-        link = Link(url, client_id, self._options, self._make_will(), self._receive)
+        link = Link(url, client_id, await self._link_options(url), self._make_will(), self._receive)
         self._early = []
         try:
             await link.open()
             await self._subscribe_all(link)
             self._go_live(link, url)
             started = asyncio.get_running_loop().time()
-            reason = await asyncio.shield(link.lost)  # cancelling us must not mark it lost
+            trouble = await asyncio.shield(link.lost)  # cancelling us must not mark it lost
         finally:
             self._link = self._early = None
             await link.close()
-        logger.warning("lost the bus at %s: %s", url.text, reason)
-        self._inbox.put(Disconnected(reason))
+        self._parted(url, trouble)
         return asyncio.get_running_loop().time() - started
+
+    def _parted(self, url: BusUrl, trouble: Trouble) -> None:
+        self._trouble = f"lost the bus at {url.text}: {trouble}"
+        logger.warning("%s", self._trouble)
+        self._inbox.put(Disconnected(trouble.reason))
+
+    async def _link_options(self, url: BusUrl) -> LinkOptions:
+        if self._login is None:
+            return self._options
+        try:
+            shown = await asyncio.to_thread(self._login, url)
+        except (OSError, ValueError) as error:
+            raise BusUnavailableError(str(error), url.text) from error
+        return replace(self._options, username=shown.username, password=shown.password, tls=shown.tls)
 
     def _make_will(self) -> Will | None:
         if self._will is None:
@@ -202,7 +243,7 @@ class BusClient:
 
     def _go_live(self, link: Link, url: BusUrl) -> None:
         self._link = link
-        self._complained = False
+        self._told.clear()
         logger.info("joined the bus at %s", url.text)
         early, self._early = self._early or [], None
         for event in (Connected(url.text, self._birth), *early):
@@ -210,20 +251,25 @@ class BusClient:
 
     def _receive(self, topic: str, payload: bytes) -> None:
         try:
-            message = decode(self._topics, topic, payload)
+            event = event_of(self._topics, topic, payload)
         except DecodeError as error:
             logger.warning("dropped: %s", error)
             return
         if self._early is not None:
-            self._early.append(message)  # retained messages may overtake the acknowledgement
+            self._early.append(event)  # retained messages may overtake the acknowledgement
         else:
-            self._inbox.put(message)
+            self._inbox.put(event)
+
+    def _with_remedy(self, reason: str, cause: Cause | None) -> str:
+        remedy = self._remedies.get(cause) if cause is not None else None
+        return f"{reason}; {remedy}" if remedy else reason
 
     def _complain(self, reason: str) -> None:
-        """Once per outage on the log; a bus that is away for a night is one line, not thousands."""
-        level = logging.DEBUG if self._complained else logging.WARNING
-        logger.log(level, "no bus yet, trying again: %s", reason)
-        self._complained = True
+        """Say each reason once per outage; a bus that is away for a night is one line, not thousands."""
+        known = reason in self._told or len(self._told) > _REASONS
+        logger.log(logging.DEBUG if known else logging.WARNING, "no bus yet, trying again: %s", reason)
+        self._told.add(reason)
+        self._trouble = reason
 
 
 async def _unless_lost(link: Link, answer: Awaitable[None]) -> None:

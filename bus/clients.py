@@ -165,7 +165,6 @@ class Clients:
             connections=self._total,
             received=self._received + sum(each.traffic.received for each in here),
             sent=self._sent + sum(each.traffic.sent for each in here),
-            cleared=self.router.cleared,
         )
 
     async def sample(self) -> None:

@@ -8,10 +8,12 @@ BusError
 ├── RefusedError         a client may not come in                        .code .reason
 ├── ProtocolError        a client breaks the rules of MQTT               .reason
 │   └── ProtocolVersionError  a client speaks another version            .name .level
-└── BusUnavailableError  no broker, or no answer in time                 .reason .url
+└── BusUnavailableError  no broker, or no answer in time                 .reason .url .cause
 
 The first four are also ``ValueError``: the value itself is wrong, and trying again cannot help.
 """
+
+from bus import reasons
 
 
 class BusError(Exception):
@@ -83,7 +85,8 @@ class RefusedError(BusError):
 class BusUnavailableError(BusError):
     """There is no broker, or it did not answer in time; trying again later may help."""
 
-    def __init__(self, reason: str, url: str | None = None) -> None:
+    def __init__(self, reason: str, url: str | None = None, cause: reasons.Cause | None = None) -> None:
         super().__init__(f"bus unavailable{f' at {url}' if url else ''}: {reason}")
         self.reason = reason
         self.url = url
+        self.cause = cause

@@ -11,8 +11,9 @@ from collections import deque
 from collections.abc import Hashable
 from typing import Final
 
-from bus.interface import Connected, Disconnected, Event, Resync
+from bus.interface import Cleared, Connected, Disconnected, Event, Resync
 from bus.messages import Changes, RootAnnouncement, ServiceStatus, TokenGrant
+from bus.topics import RootTopic, ServiceTopic
 
 DEFAULT_LIMIT: Final = 20_000
 
@@ -88,7 +89,10 @@ def _key(event: Event) -> Hashable:
             return "service", event.kind, event.id
         case TokenGrant():
             return "tokens", event.user, *event.tokens
+        case Cleared(RootTopic(name)):
+            return "root", name
+        case Cleared(ServiceTopic(kind, id)):
+            return "service", kind, id
         case Connected() | Disconnected():
             return "connection"
-        case Changes() | Resync():
-            return None
+    return None

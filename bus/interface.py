@@ -6,16 +6,20 @@ on its way; who consumes must be able to catch up from the source, and is told w
 - `Connected`: the subscriptions are in place *now*. Publishers announce again, followers catch up.
   Retained messages of the new connection come after it, never before it.
 - `Disconnected`: nothing comes any more; what is believed of others goes stale.
+- `Cleared`: a retained message was taken back. What was cleared while nobody listened is not told.
 - `Resync`: the connection holds, but this consumer was too slow and its backlog of changes was
   dropped. Followers catch up as after `Connected`. What is retained (announcements and status) was
   not dropped, only thinned out to the latest of each topic.
 """
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from bus.messages import Changes, Message, RootAnnouncement, ServiceStatus, TokenGrant
+from bus.errors import TopicError
+from bus.messages import Message, decode
+from bus.topics import RootTopic, ServiceTopic, Topics
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,24 @@ class Resync:
     dropped: int
 
 
-Event: TypeAlias = Connected | Disconnected | Resync | RootAnnouncement | Changes | ServiceStatus | TokenGrant
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """A retained message was taken back, by an empty one: of a root that is gone for good, or of a daemon."""
+
+    address: RootTopic | ServiceTopic
+
+
+Event: TypeAlias = Connected | Disconnected | Resync | Cleared | Message
+
+
+def event_of(topics: Topics, topic: str, payload: bytes) -> Event:
+    """What a message of the network tells; DecodeError if that is nothing."""
+    if not payload:
+        with suppress(TopicError):
+            address = topics.parse(topic)
+            if isinstance(address, RootTopic | ServiceTopic):
+                return Cleared(address)
+    return decode(topics, topic, payload)
 
 
 @runtime_checkable
@@ -51,6 +72,10 @@ class Bus(Protocol):
     @property
     def connected(self) -> bool:
         """Whether a broker is joined and all subscriptions are in place."""
+
+    @property
+    def trouble(self) -> str:
+        """Why it is not connected, in words; empty while it is."""
 
     @property
     def birth(self) -> int:

@@ -23,6 +23,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from bus.errors import BusUnavailableError
+from bus.reasons import BAD_ANSWER, CLOSED, LEFT, Cause, Trouble, refused, silent, why
 from bus.url import BusUrl
 
 logger = logging.getLogger(__name__)
@@ -56,10 +57,34 @@ class LinkOptions:
 
 
 class _Client(mqtt.Client):
-    """A paho client that uses the socket it is given, instead of connecting one itself."""
+    """A paho client that uses the socket it is given, and remembers why that failed."""
 
     ready_socket: socket.socket
     """Ours to close; paho drops what it could not bring through a handshake."""
+
+    trouble: Trouble | None = None
+    """Why the socket failed; paho's own callback says "Unspecified error" of whatever it was."""
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        try:
+            data = super()._sock_recv(bufsize)
+        except OSError as error:
+            self._note(error)
+            raise
+        if not data:
+            self.trouble = self.trouble or CLOSED
+        return data
+
+    def _sock_send(self, buf: bytes | bytearray) -> int:
+        try:
+            return super()._sock_send(buf)
+        except OSError as error:
+            self._note(error)
+            raise
+
+    def _note(self, error: OSError) -> None:
+        if not isinstance(error, BlockingIOError) and self.trouble is None:
+            self.trouble = why(error)
 
     def _create_socket_connection(self) -> socket.socket:
         return self.ready_socket
@@ -82,7 +107,7 @@ class Link:
     def __init__(
         self, url: BusUrl, client_id: str, options: LinkOptions, will: Will | None, on_message: OnMessage
     ) -> None:
-        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.lost: asyncio.Future[Trouble] = asyncio.get_running_loop().create_future()
         """Done, with the reason, when the connection has ended."""
         self._url = url
         self._options = options
@@ -107,7 +132,7 @@ class Link:
         except TimeoutError as error:
             raise BusUnavailableError("no answer in time", self._url.text) from error
         except (OSError, ValueError) as error:
-            raise BusUnavailableError(str(error) or type(error).__name__, self._url.text) from error
+            raise self._failed(self._as_seen_from_here(why(error))) from error
 
     async def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
         """Return when the broker has acknowledged; else BusUnavailableError."""
@@ -118,7 +143,7 @@ class Link:
         """Return when the broker has acknowledged; a refusal too is a BusUnavailableError."""
         rc, mid = self._client.subscribe([(each, 1) for each in filters])
         if not await self._acknowledged(rc, mid):
-            raise BusUnavailableError(f"subscription to {', '.join(filters)} was refused", self._url.text)
+            raise self._failed(Trouble(f"subscription to {', '.join(filters)} was refused", Cause.REFUSED))
 
     async def unsubscribe(self, filters: Iterable[str]) -> None:
         """Return when the broker has acknowledged; else BusUnavailableError."""
@@ -133,7 +158,7 @@ class Link:
                 await asyncio.wait({self.lost}, timeout=_PARTING)
                 await self._await_end()
         finally:
-            self._abort("closed")
+            self._abort(LEFT)
 
     # Connecting
 
@@ -157,7 +182,8 @@ class Link:
         client, loop = self._client, self._loop
         sock = client.socket()
         if sock is None:
-            raise ConnectionError("closed while connecting")
+            self._client.trouble = self._client.trouble or CLOSED
+            raise self._failed(self._trouble("lost"))
         fd = sock.fileno()
         client.on_socket_close = lambda *_: self._detach(fd)
         client.on_socket_register_write = lambda *_: loop.add_writer(fd, client.loop_write)
@@ -187,7 +213,7 @@ class Link:
                 self._client.loop_read()
         except Exception as error:  # a callback of the loop has no caller that could handle it
             logger.exception("cannot read from %s", self._url.text)
-            self._abort(f"{type(error).__name__}: {error}")
+            self._abort(Trouble(f"{type(error).__name__}: {error}"))
 
     def _tick(self) -> None:
         self._client.loop_misc()
@@ -196,12 +222,27 @@ class Link:
 
     def _on_connect(self, _c: Any, _u: Any, _flags: Any, reason: Any, _p: Any) -> None:
         if reason.is_failure:
-            self._end(f"refused: {reason}")
+            self._end(refused(str(reason)))
         elif not self._welcome.done():
             self._welcome.set_result(None)
 
     def _on_disconnect(self, _c: Any, _u: Any, _flags: Any, reason: Any, _p: Any) -> None:
-        self._end(str(reason))
+        self._end(self._trouble(reason.getName()))
+
+    def _trouble(self, paho_says: str) -> Trouble:
+        match paho_says:
+            case "Success":
+                return LEFT
+            case "Keep alive timeout":
+                return silent(self._options.keepalive)
+        return self._as_seen_from_here(self._client.trouble or BAD_ANSWER)
+
+    def _as_seen_from_here(self, found: Trouble) -> Trouble:
+        if self._welcome.done() or found.cause is not Cause.CLOSED:
+            return found
+        # Who closes instead of welcoming us expected something else, and has no words for it.
+        cause = Cause.OUR_CERTIFICATE if self._url.tls else Cause.NO_TLS
+        return Trouble(f"{found.reason} before it let us in", cause)
 
     def _on_subscribe(self, _c: Any, _u: Any, mid: int, reasons: Any, _p: Any) -> None:
         self._resolve(mid, accepted=not any(reason.is_failure for reason in reasons))
@@ -217,7 +258,9 @@ class Link:
     # Waiting for the broker
 
     async def _acknowledged(self, rc: int, mid: int | None) -> bool:
-        if rc != MQTTErrorCode.MQTT_ERR_SUCCESS or mid is None or self.lost.done():
+        if self.lost.done():
+            raise self._failed(self.lost.result())
+        if rc != MQTTErrorCode.MQTT_ERR_SUCCESS or mid is None:
             raise BusUnavailableError("connection lost", self._url.text)
         waiter: asyncio.Future[bool] = self._loop.create_future()
         self._waiters[mid] = waiter
@@ -233,7 +276,10 @@ class Link:
     async def _or_lost(self, waiter: "asyncio.Future[Any]") -> None:
         await asyncio.wait({waiter, self.lost}, return_when=asyncio.FIRST_COMPLETED)
         if not waiter.done():
-            raise BusUnavailableError(self.lost.result(), self._url.text)
+            raise self._failed(self.lost.result())
+
+    def _failed(self, trouble: Trouble) -> BusUnavailableError:
+        return BusUnavailableError(trouble.reason, self._url.text, trouble.cause)
 
     def _resolve(self, mid: int, *, accepted: bool) -> None:
         waiter = self._waiters.get(mid)
@@ -242,14 +288,14 @@ class Link:
 
     # Ending
 
-    def _end(self, reason: str) -> None:
+    def _end(self, trouble: Trouble) -> None:
         if not self.lost.done():
-            self.lost.set_result(reason)
+            self.lost.set_result(trouble)
         if self._timer is not None:
             self._timer.cancel()
 
-    def _abort(self, reason: str) -> None:
-        self._end(reason)
+    def _abort(self, trouble: Trouble) -> None:
+        self._end(trouble)
         if (sock := self._client.socket()) is not None:
             self._detach(sock.fileno())
             sock.close()
@@ -312,7 +358,7 @@ async def _connect_socket(url: BusUrl) -> socket.socket:
         try:
             sock = await _try_connect(family, address)
         except OSError as error:
-            errors.append(error.strerror or str(error))
+            errors.append(why(error).reason)
         else:
             # Small packets that wait for an answer; Nagle's algorithm would hold them back.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -13,8 +13,8 @@ from typing import Final
 
 from bus.errors import BusUnavailableError, DecodeError
 from bus.inbox import DEFAULT_LIMIT, Inbox
-from bus.interface import Connected, Disconnected, Event
-from bus.messages import Message, decode, encode, topic_of
+from bus.interface import Connected, Disconnected, Event, event_of
+from bus.messages import Message, encode, topic_of
 from bus.topics import Topics, check_filter, matches
 
 logger = logging.getLogger(__name__)
@@ -115,6 +115,11 @@ class MemoryBus:
         return self._connected
 
     @property
+    def trouble(self) -> str:
+        """Why it is not connected, in words; empty while it is."""
+        return "" if self._connected else "the broker is down"
+
+    @property
     def birth(self) -> int:
         """Number of the present, or else of the latest, connection."""
         return self._birth
@@ -166,6 +171,6 @@ class MemoryBus:
 
     def _receive(self, topic: str, payload: bytes) -> None:
         try:
-            self._inbox.put(decode(self.topics, topic, payload))
+            self._inbox.put(event_of(self.topics, topic, payload))
         except DecodeError as error:
             logger.warning("dropped: %s", error)

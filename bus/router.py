@@ -52,7 +52,6 @@ class Router:
     """
 
     def __init__(self, access: Access | None = None, limits: Limits | None = None, store: Saver | None = None) -> None:
-        self.cleared = 0
         self._access = access or OpenAccess()
         self._limits = limits or Limits()
         self._store = store
@@ -156,7 +155,6 @@ class Router:
                 return False
             self._retained.remove(message.topic)
             self._count(-1, known.message)
-            self.cleared += 1
             return True
         if not self._fits(message, known):
             self._chatter.log(logging.WARNING, "not retained, there is too much already: %.300r", message.topic)

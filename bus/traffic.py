@@ -40,8 +40,6 @@ class BrokerStatistics:
     """Messages that clients have ever published."""
     sent: int = 0
     """Messages that clients were ever sent."""
-    cleared: int = 0
-    """How often a retained message was taken back; when it stays, no announcement has gone."""
 
 
 class Traffic:

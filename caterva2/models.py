@@ -271,7 +271,12 @@ class BusReport(Model):
 
 
 class Health(Model):
-    """`GET /health` of every daemon."""
+    """`GET /health` of every daemon, and what its `GET /ready` answers by.
+
+    Attributes:
+        ready: whether it can do its part for others now; a daemon that is not is alive all the same.
+        detail: why it is not ready, with a remedy.
+    """
 
     status: Literal["ok"] = "ok"
     kind: Literal["broker", "publisher", "subscriber"]
@@ -280,6 +285,8 @@ class Health(Model):
     instance: str = ""
     root: str | None = None
     bus: Literal["connected", "disconnected", "none"] = "none"
+    ready: bool = True
+    detail: str | None = None
 
 
 def timestamp(seconds: float) -> datetime:

@@ -11,7 +11,7 @@ settings.register_profile("dev", deadline=None, suppress_health_check=[HealthChe
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
 
 # Options of the test run itself; docs/howto/develop.md tells what they do.
-_FOR_TESTS = frozenset({"CATERVA2_TEST_BIN", "CATERVA2_UPSTREAM_PYTHON"})
+_FOR_TESTS = frozenset({"CATERVA2_TEST_BIN", "CATERVA2_TEST_BUS", "CATERVA2_UPSTREAM_PYTHON"})
 
 
 def pytest_configure(config: pytest.Config) -> None:

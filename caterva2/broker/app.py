@@ -22,7 +22,7 @@ from caterva2.address import Address
 from caterva2.broker.access import BrokerAccess
 from caterva2.broker.admin import Admins
 from caterva2.broker.embedding import Embedded, embed
-from caterva2.broker.follower import REGISTRY_FILE, Follower, Retained
+from caterva2.broker.follower import REGISTRY_FILE, Follower
 from caterva2.broker.passwords import Passwords
 from caterva2.broker.registry import Registry, Saved
 from caterva2.broker.routes import State, routes
@@ -30,6 +30,7 @@ from caterva2.broker.tokens import Grants
 from caterva2.broker.users import NAME
 from caterva2.broker.userwatch import UserWatch
 from caterva2.daemon.arguments import package_version
+from caterva2.daemon.bus import bus_client
 from caterva2.daemon.http import error_handlers
 from caterva2.daemon.statedir import StateDir
 from caterva2.daemon.supervisor import Supervisor
@@ -63,7 +64,7 @@ def create_app(settings: BrokerSettings, address: Address) -> Starlette:
             if not settings.bus.url:
                 _say_who_may_come(settings, access)
                 embedded = await embed(stack, settings, registry, topics, access, on_reload)
-            bus = await stack.enter_async_context(_bus_client(settings, embedded, topics, identity))
+            bus = await stack.enter_async_context(_bus_client(settings, embedded, identity))
             await bus.subscribe(topics.all_roots, topics.all_services)
             grants = Grants(signer, settings.token_lifetime, _subscribers(registry, access, embedded), registry.online)
             follower = Follower(registry, bus, state, identity.status, grants)
@@ -72,7 +73,7 @@ def create_app(settings: BrokerSettings, address: Address) -> Starlette:
             tasks = await stack.enter_async_context(Supervisor.of(app))
             tasks.start(follower.follow(), "follow the bus")
             tasks.start(follower.save(), "save the registry")
-            tasks.start(follower.watch(topics, _retained(embedded)), "watch presence")
+            tasks.start(follower.watch(), "watch presence")
             tasks.start(grants.hand_out(bus), "hand out tokens")
             if users is not None:
                 users.serve(embedded.broker if embedded is not None else None)
@@ -104,8 +105,8 @@ class _Identity:
     def __init__(self, settings: BrokerSettings, address: Address) -> None:
         self.id = re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname()).lstrip(".") or "broker"
         self.instance = secrets.token_hex(8)
-        self._http = settings.urlbase or ("" if address.socket else address.url)
         self._user = settings.bus.username if settings.bus.url else ""
+        self._http = settings.urlbase or ("" if address.socket else address.url)
 
     def status(self, birth: int, online: bool) -> ServiceStatus:  # noqa: FBT001 - a plain callback
         """Our status, in the connection of this number."""
@@ -159,25 +160,10 @@ def _subscribers(registry: Registry, access: BrokerAccess, embedded: Embedded | 
     return lambda: [user for user in registry.subscribers() if known(user)]
 
 
-def _retained(embedded: Embedded | None) -> Retained | None:
-    if embedded is None:
-        return None
-    broker = embedded.broker
-    return Retained(broker.retained.keys, lambda: broker.statistics.cleared)
-
-
-def _bus_client(settings: BrokerSettings, embedded: Embedded | None, topics: Topics, identity: _Identity) -> BusClient:
+def _bus_client(settings: BrokerSettings, embedded: Embedded | None, identity: _Identity) -> BusClient:
     url = settings.bus.url if embedded is None else embedded.broker.local_url
 
     async def urls() -> Sequence[str]:
         return (url,)
 
-    return BusClient(
-        urls,
-        topics=topics,
-        client_id="cat2bro",
-        will=lambda birth: identity.status(birth, online=False),
-        keepalive=settings.bus.keepalive,
-        username=settings.bus.username or None,
-        password=settings.bus.password or None,
-    )
+    return bus_client(settings.bus, urls, client_id="cat2bro", will=lambda birth: identity.status(birth, online=False))

@@ -7,41 +7,25 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from bus.client import BusClient
 from bus.errors import BusUnavailableError
-from bus.interface import Connected, Event
+from bus.interface import Cleared, Connected, Event
 from bus.messages import RootAnnouncement, ServiceStatus
-from bus.topics import Topics
+from bus.topics import RootTopic, ServiceTopic
 from caterva2.broker.registry import CameOnline, Conflict, Effect, Registry, Removed, Save, Saved, WentOffline
 from caterva2.broker.tokens import Grants
 from caterva2.daemon.statedir import StateDir
 
 logger = logging.getLogger(__name__)
 REGISTRY_FILE = "registry.json"
-# Seconds between two looks at who is silent, and at what was cleared.
+# Seconds between two looks at who is silent.
 _TICK = 0.5
-# How often to look for what was cleared once something was: the message before it may come to us only then.
-_LOOKS = 10
 # Seconds between two writes of the registry: the first change is written at once, a flood seldom.
 _SAVE_PAUSE = 0.5
 # Seconds that the bus gets to take our leave.
 _PARTING = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Retained:
-    """What is to be known of a broker's retained messages.
-
-    Attributes:
-        topics: gives those that there are.
-        cleared: gives how often one was taken back.
-    """
-
-    topics: Callable[[], Collection[str]]
-    cleared: Callable[[], int]
 
 
 class Follower:
@@ -81,24 +65,11 @@ class Follower:
             else:
                 self._carry_out(self._take(event))
 
-    async def watch(self, topics: Topics, retained: Retained | None) -> None:
-        """Notice who is silent, and whose retained announcement was cleared, for ever.
-
-        Args:
-            topics: the topics of the bus.
-            retained: the retained messages of our own broker; None with an external broker.
-        """
-        cleared, looks = -1, 0
+    async def watch(self) -> None:
+        """Notice who is silent, for ever."""
         while True:
             await asyncio.sleep(_TICK)
             self._carry_out(self._registry.expire(time.monotonic()))
-            if retained is None:
-                continue
-            if retained.cleared() != cleared:
-                cleared, looks = retained.cleared(), _LOOKS
-            if looks:
-                looks -= 1
-                self._forget_cleared(topics, retained.topics())
 
     def changed(self) -> None:
         """Have the registry written; something in it was changed from elsewhere."""
@@ -117,14 +88,6 @@ class Follower:
         await self._introduce(online=False)
         await asyncio.to_thread(self._write, self._registry.saved())
 
-    def _forget_cleared(self, topics: Topics, retained: Collection[str]) -> None:
-        for name in self._registry.names():
-            if topics.root(name) not in retained:
-                self._carry_out(self._registry.remove(name))
-        for kind, identifier in self._registry.services():
-            if topics.service(kind, identifier) not in retained:
-                self._carry_out(self._registry.remove_service(kind, identifier))
-
     async def _introduce(self, *, online: bool) -> None:
         # Without a bus there is nobody to tell; as soon as there is one, `Connected` comes again.
         with contextlib.suppress(BusUnavailableError, TimeoutError):
@@ -140,6 +103,10 @@ class Follower:
                 if (event.kind, event.status) == ("subscriber", "online"):
                     self._grants.user_came(event.user)
                 return effects
+            case Cleared(RootTopic(name)):
+                return self._registry.remove(name)
+            case Cleared(ServiceTopic(kind, identifier)):
+                return self._registry.remove_service(kind, identifier)
         return []
 
     def _carry_out(self, effects: list[Effect]) -> None:

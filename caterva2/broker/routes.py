@@ -19,7 +19,7 @@ from caterva2.broker.admin import Admins, for_admins
 from caterva2.broker.embedding import Embedded, Scheme
 from caterva2.broker.registry import Registry
 from caterva2.daemon.arguments import package_version
-from caterva2.daemon.http import health_route, json_response
+from caterva2.daemon.http import health_route, json_response, ready_route
 from caterva2.errors import AddressError, ConflictError, NotFoundError
 from caterva2.models import BusInfo, BusReport, ClientEntry, Health, OwnedRoot
 from caterva2.settings import BrokerSettings
@@ -65,6 +65,7 @@ def routes(*, embedded: bool) -> list[BaseRoute]:
         Route("/api/bus", get_bus),
         Route("/api/clients", for_admins(get_clients)),
         health_route(_health),
+        ready_route(_health),
     ]
     return [*made, WebSocketRoute("/mqtt", mqtt)] if embedded else made
 
@@ -135,6 +136,8 @@ def _health(request: Request) -> Health:
         version=package_version(),
         instance=state.instance,
         bus="connected" if state.bus.connected else "disconnected",
+        ready=state.bus.connected,
+        detail=f"not connected to the message bus: {state.bus.trouble}" if state.bus.trouble else None,
     )
 
 

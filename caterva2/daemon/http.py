@@ -52,6 +52,19 @@ def health_route(describe: Callable[[Request], Health]) -> Route:
     return Route("/health", health)
 
 
+def ready_route(describe: Callable[[Request], Health]) -> Route:
+    """Make `GET /ready`: 200 when the daemon can do its part for others, else 503 with the reason."""
+
+    async def ready(request: Request) -> Response:
+        health = describe(request)
+        headers = {"Cache-Control": "no-store"}
+        if health.ready:
+            return detail_response("ready", 200, headers)
+        return detail_response(health.detail or "not ready", 503, headers)
+
+    return Route("/ready", ready)
+
+
 def dataset_route(start: str, endpoint: Endpoint, methods: Sequence[str] = ("GET",)) -> Route:
     """Make the route of `{start}/{path}`, where the path may hold whatever a file name can."""
     route = Route(f"{start}/{{path:path}}", endpoint, methods=list(methods))

@@ -4,6 +4,9 @@ The announcement is also the head of the journal: it goes out at every connectio
 changes, so that a subscriber that missed the last message finds out. What cannot be sent is dropped, since
 subscribers catch up over HTTP; nothing here ever waits for the bus and holds up anything else.
 
+Whether the announcement arrives is known from its coming back, see `confirmation`. Without that the publisher is not
+ready: it can be reached, but nobody can know.
+
 Two publishers of one name would make subscribers swing between two roots. So on each connection the retained
 announcement is looked at first, and if the publisher that it names is alive, the later of the two gives up.
 """
@@ -13,10 +16,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import ssl
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, Literal
@@ -24,13 +27,17 @@ from typing import Final, Literal
 import httpx
 from anyio import to_thread
 
-from bus.errors import BusError
+from bus.errors import BusError, BusUnavailableError
 from bus.interface import Bus, Connected, Disconnected
 from bus.messages import Change, RootAnnouncement, ServiceStatus, pack_changes
+from bus.reasons import Cause
 from bus.topics import Topics
+from caterva2.daemon.bus import client_tls
 from caterva2.errors import SettingsError
 from caterva2.models import ChangeEntry, Health
 from caterva2.publisher.changes import Journal
+from caterva2.publisher.confirmation import Confirmation
+from caterva2.settings import BusSettings
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +73,7 @@ class Identity:
         heartbeat: seconds between two announcements.
         kind: of the source.
         version: of the program.
+        user: the name that it joins the bus with; "" is anonymous.
         instance: this process, told apart from others of its name.
     """
 
@@ -75,6 +83,7 @@ class Identity:
     heartbeat: float
     kind: Literal["directory", "hdf5"]
     version: str
+    user: str = ""
     instance: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
@@ -87,16 +96,17 @@ class Announcer:
         alive: finds out whether the publisher of an announcement still answers.
     """
 
-    def __init__(self, identity: Identity, journal: Journal, alive: AliveCheck | None = None) -> None:
+    def __init__(self, identity: Identity, journal: Journal, alive: AliveCheck) -> None:
         self.identity = identity
         self._journal = journal
-        self._alive = alive or is_alive
+        self._alive = alive
         self._waiting: deque[ChangeEntry] = deque()
         self._wake = asyncio.Event()
         self._due = float("inf")
         self._checking = False
         self._announced = asyncio.Event()
         self._started = time.monotonic()
+        self._confirmation = Confirmation(identity.user)
 
     def will(self, birth: int) -> RootAnnouncement:
         """What the broker shall say when the connection of this number is lost."""
@@ -115,13 +125,24 @@ class Announcer:
         """Set once the root was announced for the first time."""
         return self._announced
 
+    def unready(self, bus: Bus) -> str:
+        """Why nobody can find the root on the bus, with a remedy; empty while everybody can."""
+        if self._confirmation.refusal:
+            return f"the root is not announced: {self._confirmation.refusal}"
+        if not bus.connected:
+            return f"not connected to the message bus: {bus.trouble}"
+        return "" if self._confirmation.birth == bus.birth else "the root is not announced yet"
+
     async def run(self, bus: Bus, topics: Topics) -> None:
         """Announce for ever.
 
         Raises:
             NameTakenError: when another publisher of the name is alive, and this one is the later.
         """
-        await bus.subscribe(topics.root(self.identity.name))
+        topic = self._confirmation.topic = topics.root(self.identity.name)
+        # Who may not listen may not announce either; that is found out, and told, when it is tried.
+        with suppress(BusUnavailableError):
+            await bus.subscribe(topic)
         sender = asyncio.create_task(self._send_forever(bus), name="sender of announcements")
         listener = asyncio.create_task(self._listen(bus), name="listener for rivals")
         try:
@@ -150,11 +171,14 @@ class Announcer:
     async def _send_forever(self, bus: Bus) -> None:
         while True:
             try:
-                async with asyncio.timeout(max(0.0, self._due - time.monotonic())):
+                next_step = min(self._due, self._confirmation.deadline)
+                async with asyncio.timeout(max(0.0, next_step - time.monotonic())):
                     await self._wake.wait()
             except TimeoutError:
                 pass
             self._wake.clear()
+            if time.monotonic() >= self._confirmation.deadline:
+                self._on_silence()
             if not bus.connected:
                 self._waiting.clear()
                 self._due = float("inf")
@@ -164,7 +188,10 @@ class Announcer:
                 await self._send(bus)
 
     async def _send(self, bus: Bus) -> None:
+        birth = bus.birth
         try:
+            if self._confirmation.refusal:
+                self._waiting.clear()  # they would be refused too, and who follows will catch up
             while self._waiting and self._announced.is_set():
                 batch = [self._change(entry) for entry in islice(self._waiting, _BATCH)]
                 for message in pack_changes(batch):
@@ -176,22 +203,35 @@ class Announcer:
         except BusError as error:
             logger.debug("not announced: %s", error)
             self._waiting.clear()
-            self._due = time.monotonic() + _HEAD_AFTER
+            if getattr(error, "cause", None) is Cause.CLOSED and self._confirmation.cut(birth):
+                self._complain()
+            self._due = time.monotonic() + self._confirmation.pause(_HEAD_AFTER)
+
+    def _on_silence(self) -> None:
+        """What was announced did not come back."""
+        if self._confirmation.overdue():
+            self._complain()
+        self._due = time.monotonic() + self._confirmation.pause(self.identity.heartbeat)
+
+    def _complain(self) -> None:
+        logger.error("root %s is not announced: %s", self.identity.name, self._confirmation.refusal)
 
     async def _send_head(self, bus: Bus) -> None:
         # Changes that are still waiting are not part of the head, or everyone would fetch them at once.
-        self._due = time.monotonic() + self.identity.heartbeat
+        self._due = time.monotonic() + self._confirmation.pause(self.identity.heartbeat)
         if not self._announced.is_set():
             self._waiting.clear()  # nobody follows yet
         seq = self._waiting[0].seq - 1 if self._waiting else self._journal.head.seq
-        await bus.publish(self._announcement("online", bus.birth, seq))
+        said = self._announcement("online", bus.birth, seq)
+        self._confirmation.sending(said)
+        await bus.publish(said)
+        self._confirmation.acknowledged(time.monotonic())
         await bus.publish(self._status("online", bus.birth))
-        if not self._announced.is_set():
-            logger.info("root %s is announced", self.identity.name)
         self._announced.set()
 
     def _head_within(self, seconds: float) -> None:
-        self._due = min(self._due, time.monotonic() + seconds)
+        if not self._confirmation.refusal:  # which has pauses of its own
+            self._due = min(self._due, time.monotonic() + seconds)
         self._wake.set()
 
     # -- listening ------------------------------------------------------------------------------------
@@ -202,8 +242,12 @@ class Announcer:
                 case Connected():
                     logger.debug("joined the bus at %s", event.url)
                     await to_thread.run_sync(self._journal.keep_birth, event.birth)
-                    self._head_within(GRACE)
+                    self._confirmation.disconnected()
+                    self._due = time.monotonic() + self._confirmation.pause(GRACE)
+                    self._wake.set()
                 case Disconnected():
+                    if self._confirmation.disconnected():
+                        self._complain()
                     logger.debug("lost the bus: %s", event.reason)
                 case RootAnnouncement(name=self.identity.name):
                     await self._on_own_name(event, bus.birth)
@@ -216,7 +260,10 @@ class Announcer:
                 self._head_within(0)
         elif not mine and said.http != self.identity.http:
             await self._on_rival(said, birth)
-        elif not mine:
+        elif mine:
+            if self._confirmation.heard(said):
+                logger.info("root %s is announced", self.identity.name)
+        else:
             # Who had this address before is gone: it is ours now.
             self._head_within(0)
 
@@ -251,19 +298,19 @@ class Announcer:
         me = self.identity
         return ServiceStatus(
             kind="publisher", id=me.id, status=status, http=me.http, instance=me.instance, birth=birth,
-            time=time.time(), version=me.version,
+            time=time.time(), version=me.version, user=me.user,
         )  # fmt: skip
 
     def _change(self, entry: ChangeEntry) -> Change:
         return Change(root=self.identity.name, epoch=self._journal.head.epoch, time=time.time(), **entry.model_dump())
 
 
-async def is_alive(announcement: RootAnnouncement, tls: ssl.SSLContext | None = None) -> bool:
-    """Ask the publisher of an announcement whether it is still the one."""
+async def is_alive(announcement: RootAnnouncement, bus: BusSettings) -> bool:
+    """Ask the publisher of an announcement whether it is still the one; `bus` says whose certificates to trust."""
     try:
-        verify = tls or ssl.create_default_context()
+        verify = await to_thread.run_sync(client_tls, bus) if announcement.http.startswith("https:") else False
         async with httpx.AsyncClient(timeout=_CHECK_TIMEOUT, trust_env=False, verify=verify) as client:
             answer = await client.get(f"{announcement.http}/health")
             return Health.model_validate_json(answer.content).instance == announcement.instance
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, SettingsError):
         return False

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 import blosc2
@@ -21,6 +21,7 @@ from bus.messages import RootAnnouncement
 from bus.topics import Topics
 from caterva2.address import Address
 from caterva2.daemon.arguments import package_version
+from caterva2.daemon.bus import bus_client
 from caterva2.daemon.http import error_handlers
 from caterva2.daemon.locator import bus_urls
 from caterva2.daemon.statedir import StateDir
@@ -72,7 +73,7 @@ def create_app(settings: PublisherSettings, address: Address, *, join_bus: JoinB
             _say_who_may_read(settings, policy)
             journal = await to_thread.run_sync(Journal, state.path / JOURNAL)
             stack.callback(journal.close)
-            announcer = Announcer(identity, journal, functools.partial(is_alive, tls=tls))
+            announcer = Announcer(identity, journal, partial(is_alive, bus=settings.bus))
 
             def tell(changes: list[ChangeEntry]) -> None:
                 metrics.changes += len(changes)
@@ -84,8 +85,7 @@ def create_app(settings: PublisherSettings, address: Address, *, join_bus: JoinB
                 stack.enter_context(inotify)
             watcher = Watcher(directory, journal, tell, settle=settings.settle, rescan=settings.rescan, inotify=inotify)
             await watcher.catch_up()
-            join = join_bus or functools.partial(_bus_client, tls=tls)
-            bus = await _join(stack, settings, announcer, journal, join, given=join_bus is not None)
+            bus = await _join(stack, settings, announcer, journal, join_bus)
             tasks = await stack.enter_async_context(Supervisor.of(app))
             if keys is not None:
                 tasks.start(keys.follow(), "follow the broker's keys")
@@ -93,7 +93,7 @@ def create_app(settings: PublisherSettings, address: Address, *, join_bus: JoinB
             if bus is not None:
                 await _announce(app, tasks, announcer, bus, Topics(settings.bus.prefix))
             reader = Reader(directory, settle=settings.settle, on_version=_noticer(journal, watcher))
-            yield {"publisher": Publisher(identity, journal, reader, metrics, bus)}
+            yield {"publisher": Publisher(identity, journal, reader, metrics, bus, announcer)}
 
     return Starlette(
         routes=routes(),
@@ -136,6 +136,7 @@ def _identity(settings: PublisherSettings, address: Address) -> Identity:
         heartbeat=settings.heartbeat,
         kind="directory",
         version=package_version(),
+        user=settings.bus.username,
     )
 
 
@@ -144,31 +145,20 @@ async def _join(
     settings: PublisherSettings,
     announcer: Announcer,
     journal: Journal,
-    join: JoinBus,
-    *,
-    given: bool,
+    join_bus: JoinBus | None,
 ) -> Bus | None:
-    if not (given or settings.broker or settings.bus.url):
+    if not (join_bus or settings.broker or settings.bus.url):
         return None
     birth = await to_thread.run_sync(journal.begin_births)
-    bus = await stack.enter_async_context(join(settings, announcer.will, birth))
+    bus = await stack.enter_async_context((join_bus or _bus_client)(settings, announcer.will, birth))
     # Said after the announcer's task has ended, which would contradict it.
     stack.push_async_callback(announcer.say_goodbye, bus)
     return bus
 
 
-def _bus_client(settings: PublisherSettings, will: Will, birth: int, *, tls: ssl.SSLContext) -> BusClient:
-    return BusClient(
-        bus_urls(settings.broker, settings.bus, tls),
-        topics=Topics(settings.bus.prefix),
-        client_id=f"cat2pub-{settings.name}",
-        will=will,
-        birth=birth,
-        keepalive=settings.bus.keepalive,
-        username=settings.bus.username or None,
-        password=settings.bus.password or None,
-        tls=tls,
-    )
+def _bus_client(settings: PublisherSettings, will: Will, birth: int) -> BusClient:
+    urls = bus_urls(settings.broker, settings.bus)
+    return bus_client(settings.bus, urls, client_id=f"cat2pub-{settings.name}", will=will, birth=birth)
 
 
 async def _announce(app: Starlette, tasks: Supervisor, announcer: Announcer, bus: Bus, topics: Topics) -> None:

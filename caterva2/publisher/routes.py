@@ -18,13 +18,21 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from bus.interface import Bus
-from caterva2.daemon.http import dataset_route, etag_matches, health_route, not_modified, quoted, read_json
+from caterva2.daemon.http import (
+    dataset_route,
+    etag_matches,
+    health_route,
+    not_modified,
+    quoted,
+    read_json,
+    ready_route,
+)
 from caterva2.daemon.ranges import parse_ranges
 from caterva2.errors import BadRequestError, FrameError, PathError, VersionChangedError
 from caterva2.metadata import describe
 from caterva2.models import CatalogHead, ChunksRequest, DatasetEntry, DatasetInfo, Health
 from caterva2.paths import check_name
-from caterva2.publisher.announcer import Identity
+from caterva2.publisher.announcer import Announcer, Identity
 from caterva2.publisher.changes import Journal
 from caterva2.publisher.metrics import Metrics
 from caterva2.publisher.reader import Reader
@@ -48,6 +56,7 @@ class Publisher:
     reader: Reader
     metrics: Metrics
     bus: Bus | None
+    announcer: Announcer
 
 
 class State(TypedDict):
@@ -251,6 +260,7 @@ def health(request: Request) -> Health:
     """Who answers here."""
     publisher = _publisher(request)
     identity, bus = publisher.identity, publisher.bus
+    detail = publisher.announcer.unready(bus) if bus is not None else ""
     return Health(
         kind="publisher",
         id=identity.id,
@@ -258,6 +268,8 @@ def health(request: Request) -> Health:
         instance=identity.instance,
         root=identity.name,
         bus="none" if bus is None else "connected" if bus.connected else "disconnected",
+        ready=not detail,
+        detail=detail or None,
     )
 
 
@@ -284,4 +296,5 @@ def routes() -> list[BaseRoute]:
         dataset_route("/api/download", download),
         Route("/metrics", metrics),
         health_route(health),
+        ready_route(health),
     ]

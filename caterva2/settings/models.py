@@ -41,15 +41,17 @@ class BusSettings(BaseModel):
     prefix: BusPrefix = "caterva2"
     """The first level of all topics; another one lets two installations share a broker."""
     username: str = ""
-    """The name to join the MQTT broker with; "" joins anonymously, as cat2bro's own allows."""
+    """The name to join the MQTT broker with; "" joins anonymously."""
     password: str = Field(default="", repr=False)
-    """The password of that name."""
+    """The password of that name. Better put into CATERVA2_BUS_PASSWORD, or into a file of its own."""
+    password_file: OptionalFile = None
+    """The file that holds the password and nothing else; read at each connection. A `password` wins over it."""
     ca: OptionalFile = None
-    """The file of more authorities whose certificates are believed, of bus, broker and publishers."""
+    """A PEM file of authorities to trust beside the system's, for mqtts, wss, and https between daemons."""
     certificate: OptionalFile = None
-    """The file of our own certificate, for servers that ask their clients for one."""
+    """A PEM file with the certificate to show to brokers and publishers that ask for one."""
     key: OptionalFile = None
-    """The file of its private key, when it is not in the same one."""
+    """The PEM file of that certificate's private key, when it is not in the same file."""
     keepalive: int = Field(default=15, ge=1, le=3600)
     """Seconds between two signs of life; 15 notices a dead connection within 30, for 2 bytes each."""
 

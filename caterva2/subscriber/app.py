@@ -6,7 +6,6 @@ import asyncio
 import re
 import secrets
 import socket
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -20,6 +19,7 @@ from bus.messages import ServiceStatus
 from bus.topics import Topics
 from caterva2.address import Address
 from caterva2.daemon.arguments import package_version
+from caterva2.daemon.bus import bus_client
 from caterva2.daemon.http import error_handlers
 from caterva2.daemon.locator import bus_urls
 from caterva2.daemon.statedir import StateDir
@@ -78,7 +78,7 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
             reader = Reader(catalog, mirrors, origin, own, follower.carry_out, tasks, settings.max_staleness)
             if join_bus or settings.broker or settings.bus.url:
                 status = _status(settings, address)
-                joined = join_bus(settings, topics) if join_bus else _bus_client(settings, topics, status, tls)
+                joined = join_bus(settings, topics) if join_bus else _bus_client(settings, status)
                 bus = await stack.enter_async_context(joined)
                 follower.join(bus, status)
                 stack.push_async_callback(follower.leave)
@@ -96,16 +96,12 @@ def _remember(catalog: Catalog, store: CatalogStore) -> None:
         store.save_root(root)
 
 
-def _bus_client(settings: SubscriberSettings, topics: Topics, status: ServiceStatus, tls: ssl.SSLContext) -> BusClient:
-    return BusClient(
-        bus_urls(settings.broker, settings.bus, tls),
-        topics=topics,
+def _bus_client(settings: SubscriberSettings, status: ServiceStatus) -> BusClient:
+    return bus_client(
+        settings.bus,
+        bus_urls(settings.broker, settings.bus),
         client_id=f"cat2sub-{settings.id}" if settings.id else "cat2sub",
         will=lambda birth: status.model_copy(update={"status": "offline", "birth": birth}),
-        keepalive=settings.bus.keepalive,
-        username=settings.bus.username or None,
-        password=settings.bus.password or None,
-        tls=tls,
     )
 
 

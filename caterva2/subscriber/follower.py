@@ -157,6 +157,11 @@ class Follower:
             return "none"
         return "connected" if self._bus.connected else "disconnected"
 
+    @property
+    def trouble(self) -> str:
+        """Why changes are not heard of as they happen; empty while they are, or if no bus is configured."""
+        return f"not connected to the message bus: {self._bus.trouble}" if self._bus and self._bus.trouble else ""
+
     async def subscribe(self, name: RootName) -> None:
         """Follow a root, and return when its datasets are known.
 

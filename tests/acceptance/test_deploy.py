@@ -13,6 +13,7 @@ import yaml
 from caterva2.daemon.arguments import BROKER, PUBLISHER, SUBSCRIBER, parser
 from caterva2.settings import load_broker, load_publisher, load_subscriber
 from tests.support.conf import write_conf
+from tests.support.mosquitto import PASSWORDS, DeployedMosquitto, login
 from tests.support.processes import Process, run, run_daemon
 from tests.support.programs import free_port, require_program
 from tests.support.waiting import wait_until
@@ -91,44 +92,26 @@ def test_systemd_options(unit: str) -> None:
 
 
 def test_mosquitto_as_the_bus(tmp_path: Path) -> None:
-    """With Mosquitto set up as in deploy/, the daemons join it by name and password, and a watcher sees them."""
-    port = free_port()
-    conf = _mosquitto_conf(tmp_path, port)
-    bus = {"url": f"mqtt://127.0.0.1:{port}", "username": "caterva2", "password": "secret"}
+    """With Mosquitto set up as in deploy/, each daemon joins it by its own name, and a watcher sees the root."""
     (tmp_path / "foo-root").mkdir()
-    write_conf(tmp_path, {"bus": bus, "broker": {"http": f"localhost:{free_port()}"}})
+    with DeployedMosquitto(tmp_path / "mosquitto") as mosquitto:
+        write_conf(tmp_path, {"bus": {"url": mosquitto.url}, "broker": {"http": f"localhost:{free_port()}"}})
+        users = {"cat2bro": "cat2bro", "cat2pub": "foo", "cat2sub": "cat2sub"}
+        env = {daemon: _user(user) for daemon, user in users.items()}
+        with (
+            run_daemon("cat2bro", cwd=tmp_path, env=env["cat2bro"]) as broker,
+            run_daemon("cat2pub", "foo", "foo-root", "--http", "localhost:0", cwd=tmp_path, env=env["cat2pub"]),
+            run_daemon("cat2sub", "--http", "localhost:0", cwd=tmp_path, env=env["cat2sub"]) as subscriber,
+        ):
+            watch = [require_program("mosquitto_sub"), "-p", str(mosquitto.port), *login("watcher")]
+            with Process([*watch, "-v", "-t", "caterva2/#"], cwd=tmp_path) as watcher:
+                line = watcher.wait_for(r'^caterva2/root/foo (\{.*"status":"online".*\})$')
 
-    with (
-        Process([require_program("mosquitto"), "-c", str(conf)], cwd=tmp_path) as mosquitto,
-        run_daemon("cat2bro", cwd=tmp_path) as broker,
-        run_daemon("cat2pub", "foo", "foo-root", "--http", "localhost:0", cwd=tmp_path),
-    ):
-        mosquitto.wait_for("mosquitto version .* running")
-        watch = [require_program("mosquitto_sub"), "-p", str(port), "-u", "watcher", "-P", "look"]
-        with Process([*watch, "-v", "-t", "caterva2/#"], cwd=tmp_path) as watcher:
-            line = watcher.wait_for(r'^caterva2/root/foo (\{.*"status":"online".*\})$')
-
-        assert '"name":"foo"' in line[1]
-        assert [bus["url"]] == httpx.get(f"{broker.url}/api/bus").json()["urls"]
-        wait_until(lambda: "foo" in httpx.get(f"{broker.url}/api/roots").json(), "the broker to know the root")
+            assert '"name":"foo"' in line[1]
+            assert [mosquitto.url] == httpx.get(f"{broker.url}/api/bus").json()["urls"]
+            wait_until(lambda: "foo" in httpx.get(f"{broker.url}/api/roots").json(), "cat2bro to know the root")
+            wait_until(lambda: "foo" in httpx.get(f"{subscriber.url}/api/roots").json(), "cat2sub to know the root")
 
 
-def _mosquitto_conf(directory: Path, port: int) -> Path:
-    text = (DEPLOY / "mosquitto/mosquitto.conf").read_text()
-    passwords = directory / "caterva2.passwd"
-    passwords.touch()
-    for user, password in (("caterva2", "secret"), ("watcher", "look")):
-        done = run([require_program("mosquitto_passwd"), "-b", str(passwords), user, password], cwd=directory)
-        assert 0 == done.returncode, done.stderr
-    shutil.copy(DEPLOY / "mosquitto/caterva2.acl", directory)
-    for old, new in {
-        "listener 1883": f"listener {port} 127.0.0.1",
-        "/etc/mosquitto/": f"{directory}/",
-        "/var/lib/mosquitto/": f"{directory}/",
-        "persistence true": "persistence true\nuser root",
-    }.items():
-        assert old in text
-        text = text.replace(old, new, 1) if old.startswith("listener") else text.replace(old, new)
-    conf = directory / "mosquitto.conf"
-    conf.write_text(text)
-    return conf
+def _user(name: str) -> dict[str, str]:
+    return {"CATERVA2_BUS_USERNAME": name, "CATERVA2_BUS_PASSWORD": PASSWORDS[name]}

@@ -7,9 +7,9 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, Self
 
 from bus.interface import Connected, Disconnected, Event, Resync
-from bus.memory import MemoryBroker, MemoryBus
 from bus.messages import Changes, Message, RootAnnouncement, ServiceStatus
 from bus.topics import Topics
+from tests.support.bus import Broker, Member
 
 Fate = Literal["deliver", "lose", "repeat", "hold"]
 
@@ -46,9 +46,9 @@ class Weather:
 
 
 class WeatheredBus:
-    """A `MemoryBus` whose incoming messages meet the weather."""
+    """A member of the bus whose incoming messages meet the weather."""
 
-    def __init__(self, inner: MemoryBus, weather: Weather) -> None:
+    def __init__(self, inner: Member, weather: Weather) -> None:
         self._inner = inner
         self._weather = weather
 
@@ -63,6 +63,11 @@ class WeatheredBus:
     def connected(self) -> bool:
         """As of the bus."""
         return self._inner.connected
+
+    @property
+    def trouble(self) -> str:
+        """As of the bus."""
+        return self._inner.trouble
 
     @property
     def birth(self) -> int:
@@ -98,6 +103,6 @@ class WeatheredBus:
                 held.clear()
 
 
-def weathered(broker: MemoryBroker, weather: Weather) -> Callable[[Any, Topics], AbstractAsyncContextManager[Any]]:
+def weathered(broker: Broker, weather: Weather) -> Callable[[Any, Topics], AbstractAsyncContextManager[Any]]:
     """The `join_bus` of a subscriber in this weather."""
-    return lambda _settings, topics: WeatheredBus(MemoryBus(broker, topics=topics), weather)
+    return lambda _settings, topics: WeatheredBus(broker.member(topics), weather)

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,7 @@ import httpx
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from starlette.applications import Starlette
 
-from bus.memory import MemoryBroker, MemoryBus
-from bus.messages import Changes, decode
+from bus.messages import Changes, Message, encode
 from bus.topics import Topics
 from caterva2.address import Address
 from caterva2.publisher.app import create_app as create_publisher
@@ -19,26 +18,10 @@ from caterva2.settings import PublisherSettings, SubscriberSettings
 from caterva2.subscriber.app import create_app as create_subscriber
 from tests.coherence.weather import Weather, weathered
 from tests.integration.chain.daemons import ANY_PORT, ROOT, Daemon
+from tests.support.bus import Broker, Member, broker_of_tests
 from tests.support.waiting import wait_until
 
 SETTLE, HEARTBEAT, MAX_STALENESS = 0.05, 0.5, 0.2
-
-
-class _CountingBroker(MemoryBroker):
-    """A broker that notes what is published about changes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.changes: list[str] = []
-        self.payloads: list[int] = []
-
-    def inject(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        """Note and deliver."""
-        message = decode(Topics(), topic, payload) if payload else None
-        if isinstance(message, Changes):
-            self.changes += [change.path for change in message.changes]
-            self.payloads.append(len(payload))
-        super().inject(topic, payload, retain=retain)
 
 
 class World:
@@ -60,8 +43,10 @@ class World:
         self.root = directory / ROOT
         self.root.mkdir(parents=True)
         self.weather = Weather()
-        self.broker = _CountingBroker()
-        self.changes, self.payloads = self.broker.changes, self.broker.payloads
+        self.changes: list[str] = []
+        self.payloads: list[int] = []
+        self.broker: Broker
+        self._resources = ExitStack()
         self._portal = portal
         self._publisher_settings = {"settle": SETTLE, "heartbeat": HEARTBEAT} | settings
         self.publisher = self.another_publisher(self.root, "pub")
@@ -79,16 +64,22 @@ class World:
         return Daemon(self._portal, self._create_publisher, settings)
 
     def _create_publisher(self, settings: PublisherSettings, address: Address) -> Starlette:
-        def join(_settings: Any, will: Any, birth: int) -> MemoryBus:
-            return MemoryBus(self.broker, topics=Topics(settings.bus.prefix), will=will, birth=birth)
+        def join(_settings: Any, will: Any, birth: int) -> Member:
+            return self.broker.member(Topics(settings.bus.prefix), will=will, birth=birth)
 
         return create_publisher(settings, address, join_bus=join)
 
     def _create_subscriber(self, settings: SubscriberSettings, address: Address) -> Starlette:
         return create_subscriber(settings, address, join_bus=weathered(self.broker, self.weather))
 
+    def _note(self, message: Message) -> None:
+        if isinstance(message, Changes):
+            self.changes += [change.path for change in message.changes]
+            self.payloads.append(len(encode(message)))
+
     def start(self) -> None:
         """Start both, and follow the root."""
+        self.broker = self._resources.enter_context(broker_of_tests(self.directory / "mosquitto", self._note))
         self.publisher.start()
         self.subscriber.start()
         wait_until(lambda: ROOT in self.get("roots").json(), "the root at the subscriber")
@@ -99,6 +90,7 @@ class World:
         self.http.close()
         self.subscriber.stop()
         self.publisher.stop()
+        self._resources.close()
 
     def get(self, path: str, **params: Any) -> httpx.Response:
         """`GET` a path below `/api/` of the subscriber."""

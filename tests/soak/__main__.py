@@ -148,7 +148,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _daemon(name: str, *options: str, cwd: Path, env: dict[str, str]) -> Daemon:
-    daemon = run_daemon(name, *options, "--loglevel", "info", cwd=cwd, env=env)
+    daemon = run_daemon(name, *options, "--loglevel", "info", cwd=cwd, env=env, root=_ROOT)
     if daemon.argv[0] == sys.executable:
         daemon.argv = [sys.executable, "-m", "tests.soak.daemon", *daemon.argv[2:]]
     return daemon

@@ -6,10 +6,13 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from tests.support.programs import command, free_port, require_program
+from tests.support.programs import command
 from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from tests.support.mosquitto import Mosquitto
 
 _LISTENING = re.compile(r"^.*: listening on (\S+)$", re.MULTILINE)
 _REPOSITORY = Path(__file__).parents[2]
@@ -121,47 +124,68 @@ class Process:
 
 
 class Daemon(Process):
-    """One of `cat2bro`, `cat2pub`, `cat2sub` as a real process; entered, it listens."""
+    """One of `cat2bro`, `cat2pub`, `cat2sub` as a real process; entered, it listens.
 
-    def __init__(self, name: str, *options: str, cwd: Path, env: Mapping[str, str] | None = None) -> None:
+    On the bus that `tests.support.bus` chooses, unless `env` says where it is.
+    """
+
+    def __init__(
+        self, name: str, *options: str, cwd: Path, env: Mapping[str, str] | None = None, root: str = "foo"
+    ) -> None:
+        from tests.support.bus import variables_of  # which stands on this module
+
         identity = "".join(c if c.isalnum() else "_" for c in "".join(options))[:60]
-        super().__init__([*command(name), *options], cwd, env, cwd / f".log-{name}-{identity}-{id(self)}")
+        self._mosquitto = _mosquitto_for(name, cwd, env or {}, root)
+        bus = variables_of(name, root, self._mosquitto.url if self._mosquitto else "")
+        super().__init__(
+            [*command(name), *options], cwd, {**bus, **(env or {})}, cwd / f".log-{name}-{identity}-{id(self)}"
+        )
         self.url = ""
 
     def start(self) -> None:
         """Start it, and wait until it listens."""
+        if self._mosquitto is not None and not self._mosquitto.running:
+            self._mosquitto.start()
         super().start()
         self.url = self.wait_for(_LISTENING.pattern)[1]
 
+    def kill(self) -> None:
+        """End it at once, and with cat2bro the bus, whichever that is."""
+        if self._mosquitto is not None:
+            self._mosquitto.kill()
+        super().kill()
 
-def run_daemon(name: str, *options: str, cwd: Path, env: Mapping[str, str] | None = None) -> Daemon:
-    """Return a daemon, to be entered.
+    def stop(self, timeout: float = 15.0) -> int:
+        """Ask it to end, and with cat2bro the bus, and return its exit status."""
+        status = super().stop(timeout)
+        if self._mosquitto is not None:
+            self._mosquitto.stop(timeout)
+        return status
+
+    def close(self) -> None:
+        """End it, if it still runs."""
+        super().close()
+        if self._mosquitto is not None:
+            self._mosquitto.close()
+
+
+def _mosquitto_for(name: str, cwd: Path, env: Mapping[str, str], root: str) -> "Mosquitto | None":
+    from tests.support.bus import on_mosquitto
+    from tests.support.mosquitto import DeployedMosquitto
+
+    if name != "cat2bro" or not on_mosquitto() or "CATERVA2_BUS_URL" in env:
+        return None
+    return DeployedMosquitto(cwd / ".mosquitto", root=root)
+
+
+def run_daemon(name: str, *options: str, cwd: Path, env: Mapping[str, str] | None = None, root: str = "foo") -> Daemon:
+    """Return a daemon, to be entered; `root` is the name of the root that is published.
 
     Examples:
         >>> with run_daemon("cat2bro", "--http", "localhost:0", cwd=tmp_path) as broker:
         ...     print(broker.url)
     """
-    return Daemon(name, *options, cwd=cwd, env=env)
-
-
-class Mosquitto(Process):
-    """Debian's MQTT broker on a free port, open to all on this machine."""
-
-    def __init__(self, cwd: Path, port: int = 0) -> None:
-        self.port = port or free_port()
-        conf = cwd / "mosquitto.conf"
-        conf.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence false\n")
-        super().__init__([require_program("mosquitto"), "-c", str(conf)], cwd)
-
-    @property
-    def url(self) -> str:
-        """Its address."""
-        return f"mqtt://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        """Start it, and wait until it serves."""
-        super().start()
-        self.wait_for(r"mosquitto version \S+ running")
+    return Daemon(name, *options, cwd=cwd, env=env, root=root)
 
 
 def run(

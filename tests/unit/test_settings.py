@@ -146,6 +146,16 @@ def test_own_section_overrides_the_common_one(cwd: Path) -> None:
     assert ("bar", "debug", Address("localhost", 8001)) == (bar.name, bar.loglevel, bar.http)
 
 
+def test_files_of_the_bus_are_relative_to_the_current_directory_too(cwd: Path) -> None:
+    """As the paths in the service's own section are; an empty one is none."""
+    file = cwd / "caterva2.toml"
+    file.write_text('[bus]\nca = "ca.pem"\nkey = ""\n')
+
+    settings = load_broker({}, {"CATERVA2_BUS_PASSWORD_FILE": "/run/secret"}, cwd).bus
+
+    assert (cwd / "ca.pem", None, Path("/run/secret")) == (settings.ca, settings.key, settings.password_file)
+
+
 def test_conf_names_another_file(cwd: Path) -> None:
     """--conf, or else CATERVA2_CONF, names the file; relative paths still start at the current directory."""
     (cwd / "etc").mkdir()

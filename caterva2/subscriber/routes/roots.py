@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from caterva2.daemon.arguments import package_version
-from caterva2.daemon.http import dataset_route, health_route, json_response
+from caterva2.daemon.http import dataset_route, health_route, json_response, ready_route
 from caterva2.errors import AuthenticationError, UnavailableError
 from caterva2.models import FollowedRoot, Freshness, Health
 from caterva2.paths import DatasetPath, RootName
@@ -81,7 +81,15 @@ async def _follow_and_refresh(state: State, name: RootName) -> dict[str, str]:
 
 def _health(request: Request) -> Health:
     state = state_of(request)
-    return Health(kind="subscriber", id=state.settings.id, version=package_version(), bus=state.follower.bus_state)
+    trouble = state.follower.trouble
+    return Health(
+        kind="subscriber",
+        id=state.settings.id,
+        version=package_version(),
+        bus=state.follower.bus_state,
+        ready=not trouble,
+        detail=trouble or None,
+    )
 
 
 ROUTES = (
@@ -89,4 +97,5 @@ ROUTES = (
     Route("/api/subscribe/{root}", subscribe, methods=["POST"]),
     dataset_route("/api/list", get_list),
     health_route(_health),
+    ready_route(_health),
 )

@@ -10,9 +10,11 @@ from bus import (
     BusUnavailableError,
     Change,
     Changes,
+    Cleared,
     Connected,
     Disconnected,
     RootAnnouncement,
+    RootTopic,
     encode,
 )
 from tests.contract.bus.harness import TRANSPORTS, Harness, next_event, run, take
@@ -126,6 +128,24 @@ def test_a_retained_message_is_replaced_by_the_next(transport: type[Harness]) ->
             await subscribed(receiver, harness.topics.all_roots)
 
             assert newer == await take(receiver, RootAnnouncement)
+
+    run(transport, scenario)
+
+
+def test_a_retained_message_that_is_taken_back_is_told(transport: type[Harness]) -> None:
+    """An empty one clears it: who listens is told so, who comes later gets nothing."""
+
+    async def scenario(harness: Harness) -> None:
+        async with harness.bus() as sender, harness.bus() as receiver, harness.bus() as late:
+            await take(sender, Connected)
+            await subscribed(receiver, harness.topics.all_roots, harness.topics.all_changes)
+            await sender.publish(ONLINE)
+            await harness.publish_raw(harness.topics.root("example"), b"", retain=True)
+            assert [ONLINE, Cleared(RootTopic("example"))] == [await next_event(receiver) for _ in range(2)]
+
+            await subscribed(late, harness.topics.all_roots, harness.topics.all_changes)
+            await sender.publish(change())
+            assert change() == await next_event(late)
 
     run(transport, scenario)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.bus import about_own_broker
 from tests.support.processes import Process, run, run_daemon
 from tests.support.programs import command
 from tests.support.waiting import wait_until
@@ -80,6 +81,7 @@ def test_tutorial(tmp_path: Path) -> None:
     assert not (tmp_path / "_caterva2").exists()
 
 
+@about_own_broker
 def test_busy_mqtt_port(tmp_path: Path) -> None:
     """A busy port for MQTT tools is a warning with the remedy, and all else works without it."""
     with socket.create_server(("127.0.0.1", 0)) as other:

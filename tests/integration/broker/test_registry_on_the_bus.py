@@ -8,7 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.processes import Daemon, Mosquitto, Process, run, run_daemon
+from tests.support.bus import about_own_broker, tool_login
+from tests.support.mosquitto import Mosquitto
+from tests.support.processes import Daemon, Process, run, run_daemon
 from tests.support.programs import require_program
 from tests.support.waiting import wait_until
 
@@ -42,13 +44,14 @@ def mqtt_port(broker: Daemon) -> str:
 def publish(port: str | int, topic: str, payload: str, cwd: Path) -> None:
     """Publish a retained message with mosquitto_pub; an empty payload clears it."""
     content = ["-m", payload] if payload else ["-n"]
-    done = run([require_program("mosquitto_pub"), "-p", str(port), "-q", "1", "-r", "-t", topic, *content], cwd)
+    command = [require_program("mosquitto_pub"), *tool_login(), "-p", str(port), "-q", "1", "-r", "-t", topic]
+    done = run([*command, *content], cwd)
     assert done.returncode == 0, done.stderr
 
 
 def retained(port: str, cwd: Path) -> dict[str, Any]:
     """What mosquitto_sub sees of the roots."""
-    command = [require_program("mosquitto_sub"), "-p", port, "-t", "caterva2/root/#", "-v", "-W", "1"]
+    command = [require_program("mosquitto_sub"), *tool_login(), "-p", port, "-t", "caterva2/root/#", "-v", "-W", "1"]
     lines = run(command, cwd).stdout.splitlines()
     return {topic: json.loads(payload) for topic, _, payload in (line.partition(" ") for line in lines)}
 
@@ -78,6 +81,7 @@ def test_announced_root_is_listed(tmp_path: Path) -> None:
     assert {"foo": expected} == found
 
 
+@about_own_broker  # Mosquitto keeps the announcements itself, as they were
 @pytest.mark.parametrize("end", [Process.stop, Process.kill])
 def test_registry_survives_a_restart(tmp_path: Path, end: Any) -> None:
     """After a restart, kill -9 too, roots are known and retained as before, but offline until heard of."""
@@ -144,7 +148,8 @@ def test_last_will_takes_a_root_offline(tmp_path: Path) -> None:
     with run_daemon("cat2bro", *OPTIONS, cwd=tmp_path) as broker:
         publisher = [
             *(require_program("stdbuf"), "-oL"),
-            *(require_program("mosquitto_sub"), "-p", mqtt_port(broker), "-t", "caterva2/root/foo", "--will-retain"),
+            *(require_program("mosquitto_sub"), *tool_login(), "-p", mqtt_port(broker), "-t", "caterva2/root/foo"),
+            "--will-retain",
             *("--will-topic", "caterva2/root/foo", "--will-payload", announcement(status="offline")),
         ]
         publish(mqtt_port(broker), "caterva2/root/foo", announcement(), tmp_path)
@@ -173,8 +178,9 @@ def test_own_status(tmp_path: Path) -> None:
     """The broker tells its own status on the bus, retained."""
     with run_daemon("cat2bro", *OPTIONS, cwd=tmp_path) as broker:
         wait_until(lambda: httpx.get(f"{broker.url}/health").json()["bus"] == "connected")
-        command = [require_program("mosquitto_sub"), "-p", mqtt_port(broker), "-t", "caterva2/service/broker/+"]
-        message = json.loads(run([*command, "-C", "1", "-W", "5"], tmp_path).stdout)
+        command = [require_program("mosquitto_sub"), *tool_login(), "-p", mqtt_port(broker)]
+        asked = [*command, "-t", "caterva2/service/broker/+", "-C", "1", "-W", "5"]
+        message = json.loads(run(asked, tmp_path).stdout)
 
         assert ("broker", "online", broker.url) == (message["kind"], message["status"], message["http"])
 

@@ -23,6 +23,8 @@ from caterva2.daemon.runner import serving
 from caterva2.publisher.app import create_app as create_publisher
 from caterva2.settings import BrokerSettings, PublisherSettings, SubscriberSettings
 from caterva2.subscriber.app import create_app as create_subscriber
+from tests.support.bus import on_mosquitto, settings_of
+from tests.support.mosquitto import DeployedMosquitto
 from tests.support.waiting import wait_until
 
 T = TypeVar("T")
@@ -83,6 +85,31 @@ class Daemon:
         return app
 
 
+class _Broker(Daemon):
+    """cat2bro with the bus, which goes and comes with it: that is inside of it, or Mosquitto."""
+
+    def __init__(
+        self, portal: BlockingPortal, create_app: Callable[[Any, Address], Starlette], settings: Any, directory: Path
+    ) -> None:
+        super().__init__(portal, create_app, settings)
+        self._mosquitto = DeployedMosquitto(directory, root=ROOT) if on_mosquitto() else None
+        if self._mosquitto is not None:
+            bus = settings_of("cat2bro", url=self._mosquitto.url)
+            self.settings = settings.model_copy(update={"bus": bus})
+
+    def start(self) -> str:
+        """Start both."""
+        if self._mosquitto is not None:
+            self._mosquitto.start()
+        return super().start()
+
+    def stop(self) -> None:
+        """Stop both."""
+        super().stop()
+        if self._mosquitto is not None and self._mosquitto.running:
+            self._mosquitto.stop()
+
+
 class _Recorder:
     """ASGI middleware that notes which requests come."""
 
@@ -111,7 +138,7 @@ class Chain:
         self.ca = ca
         self.root = directory / ROOT
         self.root.mkdir(exist_ok=True)
-        self.broker = Daemon(portal, create_broker, _broker(directory, settings))
+        self.broker = _Broker(portal, create_broker, _broker(directory, settings), directory / "mosquitto")
         self.publisher = Daemon(portal, create_publisher, _publisher(directory, settings))
         self.subscriber = Daemon(portal, create_subscriber, _subscriber(directory, settings))
         self._portal = portal
@@ -211,12 +238,13 @@ def _broker(directory: Path, settings: dict[str, Any]) -> BrokerSettings:
 
 
 def _publisher(directory: Path, settings: dict[str, Any]) -> PublisherSettings:
-    defaults = {"root": directory / ROOT, "statedir": directory / "pub", "settle": 0.02}
+    defaults = {"root": directory / ROOT, "statedir": directory / "pub", "settle": 0.02, "bus": settings_of("cat2pub")}
     return PublisherSettings(**_known(PublisherSettings, settings, name=ROOT, http=ANY_PORT, **defaults))
 
 
 def _subscriber(directory: Path, settings: dict[str, Any]) -> SubscriberSettings:
-    return SubscriberSettings(**_known(SubscriberSettings, settings, http=ANY_PORT, statedir=directory / "sub"))
+    defaults = {"statedir": directory / "sub", "bus": settings_of("cat2sub")}
+    return SubscriberSettings(**_known(SubscriberSettings, settings, http=ANY_PORT, **defaults))
 
 
 def _known(model: Any, settings: dict[str, Any], **defaults: Any) -> dict[str, Any]:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from bus.interface import Connected, Event
-from bus.memory import MemoryBroker, MemoryBus
+from bus.interface import Connected, Disconnected, Event
 from bus.messages import Change, Changes, RootAnnouncement
 from bus.topics import Topics
 from caterva2.address import Address
@@ -20,6 +19,7 @@ from caterva2.models import ChangeEntry, ChangesAnswer, DatasetEntry
 from caterva2.publisher.app import JoinBus, Will, create_app
 from caterva2.records import ChunkRecord, SkeletonHead, decode_skeleton, read_records
 from caterva2.settings import PublisherSettings
+from tests.support.bus import Broker, Member, broker_of_tests
 from tests.support.waiting import wait_until_async
 
 
@@ -31,11 +31,11 @@ def settings_for(tmp_path: Path, name: str = "foo", **more: object) -> Publisher
     return PublisherSettings(**({"http": Address("localhost", 0)} | values | more))
 
 
-def joining(broker: MemoryBroker) -> JoinBus:
-    """Make the publisher's way to a bus in memory."""
+def joining(broker: Broker) -> JoinBus:
+    """Make the publisher's way to the bus."""
 
-    def join(_settings: PublisherSettings, will: Will, birth: int) -> MemoryBus:
-        return MemoryBus(broker, will=will, birth=birth)
+    def join(_settings: PublisherSettings, will: Will, birth: int) -> Member:
+        return broker.member(will=will, birth=birth)
 
     return join
 
@@ -46,8 +46,8 @@ class Running:
 
     url: str
     http: httpx.AsyncClient
-    broker: MemoryBroker
-    bus: MemoryBus
+    broker: Broker
+    bus: Member
     heard: list[Event] = field(default_factory=list)
 
     @property
@@ -98,12 +98,18 @@ class Running:
 
 
 @asynccontextmanager
-async def running(settings: PublisherSettings, broker: MemoryBroker | None = None) -> AsyncIterator[Running]:
+async def running(settings: PublisherSettings) -> AsyncIterator[Running]:
     """Run a publisher, and listen to what it tells."""
-    broker = broker or MemoryBroker()
     topics = Topics()
+    with broker_of_tests(settings.root.parent / "mosquitto") as broker:
+        async with _running(settings, broker, topics) as made:
+            yield made
+
+
+@asynccontextmanager
+async def _running(settings: PublisherSettings, broker: Broker, topics: Topics) -> AsyncIterator[Running]:
     factory = functools.partial(create_app, join_bus=joining(broker))
-    async with MemoryBus(broker) as bus:
+    async with broker.member() as bus:
         await bus.subscribe(topics.all_roots, topics.all_changes, topics.all_services)
         async with serving(factory, settings) as url, httpx.AsyncClient(base_url=url, timeout=30) as http:
             made = Running(url, http, broker, bus)
@@ -118,5 +124,5 @@ async def running(settings: PublisherSettings, broker: MemoryBroker | None = Non
 
 async def _listen(made: Running) -> None:
     async for event in made.bus.messages():
-        if not isinstance(event, Connected):
+        if not isinstance(event, Connected | Disconnected):
             made.heard.append(event)

@@ -12,7 +12,6 @@ import httpx
 import numpy as np
 import pytest
 
-from bus.memory import MemoryBroker
 from caterva2.publisher.directory import Directory
 from caterva2.publisher.watcher import PATIENCE
 from tests.integration.publisher.harness import Running, running, settings_for
@@ -339,16 +338,15 @@ def test_a_bus_that_was_away_costs_no_change(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         settings = settings_for(tmp_path)
-        broker = MemoryBroker()
-        async with running(settings, broker) as pub:
+        async with running(settings) as pub:
             head = pub.announcements[-1]
-            broker.down()
+            pub.broker.down()
             (settings.root / "a").write_text("x")
             deadline = time.monotonic() + 10
             while "a" not in await pub.catalog():
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.02)
-            broker.up()
+            pub.broker.up()
             await wait_until_async(lambda: pub.announcements[-1].seq == head.seq + 1, "the head")
             (settings.root / "b").write_text("x")
             change = await pub.wait_told("b", "created")

@@ -11,14 +11,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bus.broker import EmbeddedBroker
 from bus.client import BusClient
 from bus.interface import Event
-from bus.listeners import Listener
 from bus.messages import Changes, RootAnnouncement
 from bus.topics import Topics
 from caterva2.chunks import decompress_chunk
 from caterva2.records import Status, decode_skeleton, read_records
+from tests.support.bus import real_broker
 from tests.support.processes import Process
 from tests.support.programs import command, free_port
 from tests.support.waiting import wait_until_async
@@ -69,20 +68,18 @@ async def found(process: Process, pattern: str) -> str:
 
 
 def test_changes_travel_over_a_real_bus(tmp_path: Path) -> None:
-    """Through the embedded broker arrive the announcement, a change, and the end."""
+    """Over the network arrive the announcement, a change, and the end."""
 
     async def scenario() -> None:
-        async with EmbeddedBroker(listeners=[Listener("127.0.0.1", 0)]) as broker:
-            url = f"mqtt://127.0.0.1:{broker.ports[0]}"
-            async with listener(url) as heard:
-                with publisher(tmp_path, url=url) as process:
-                    address = await found(process, LISTENING)
-                    await wait_until_async(lambda: announced(heard), "the announcement")
-                    assert (address, "online") == (announced(heard)[-1].http, announced(heard)[-1].status)
-                    (tmp_path / "root/a").write_text("x")
-                    await wait_until_async(lambda: [e for e in heard if isinstance(e, Changes)], "the change")
-                    assert 0 == await asyncio.to_thread(process.stop)
-                    await wait_until_async(lambda: announced(heard)[-1].status == "offline", "the end")
+        async with real_broker(tmp_path / "mosquitto") as url, listener(url) as heard:
+            with publisher(tmp_path, url=url) as process:
+                address = await found(process, LISTENING)
+                await wait_until_async(lambda: announced(heard), "the announcement")
+                assert (address, "online") == (announced(heard)[-1].http, announced(heard)[-1].status)
+                (tmp_path / "root/a").write_text("x")
+                await wait_until_async(lambda: [e for e in heard if isinstance(e, Changes)], "the change")
+                assert 0 == await asyncio.to_thread(process.stop)
+                await wait_until_async(lambda: announced(heard)[-1].status == "offline", "the end")
 
     asyncio.run(scenario())
 
@@ -92,8 +89,7 @@ def test_a_second_publisher_of_a_name_refuses_to_start(tmp_path: Path, end: str)
     """While the first one lives the second says where it is and ends with status 2; after it, the name is free."""
 
     async def scenario() -> None:
-        async with EmbeddedBroker(listeners=[Listener("127.0.0.1", 0)]) as broker:
-            url = f"mqtt://127.0.0.1:{broker.ports[0]}"
+        async with real_broker(tmp_path / "mosquitto") as url:
             with publisher(tmp_path, url=url) as first:
                 address = await found(first, LISTENING)
                 with publisher(tmp_path, state="other", url=url) as second:
@@ -125,7 +121,7 @@ def test_two_that_meet_only_when_the_broker_comes(tmp_path: Path) -> None:
         with publisher(tmp_path, url=url) as first, publisher(tmp_path, state="other", url=url) as second:
             for process in (first, second):
                 await found(process, LISTENING)
-            async with EmbeddedBroker(listeners=[Listener("127.0.0.1", port)]):
+            async with real_broker(tmp_path / "mosquitto", port):
                 status, loser = await _first_to_end(first, second)
 
                 assert 2 == status

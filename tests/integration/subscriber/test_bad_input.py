@@ -18,6 +18,8 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.integration.chain.daemons import ROOT, Chain, running_chain
+from tests.support.bus import on_mosquitto
+from tests.support.mosquitto import PASSWORDS
 from tests.support.waiting import wait_until
 
 VALUES = np.arange(4000, dtype="i4").reshape(80, 50)
@@ -468,6 +470,8 @@ def test_garbage_on_the_bus_is_dropped(chain: Chain) -> None:
     urls = httpx.get(f"{chain.broker.url}/api/bus", trust_env=False).json()["urls"]
     address = urlsplit(next(url for url in urls if url.startswith("mqtt:")))
     client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv311)
+    if on_mosquitto():
+        client.username_pw_set("admin", PASSWORDS["admin"])
     client.connect(address.hostname or "", address.port or 1883)
     client.loop_start()
     try:

@@ -1,6 +1,8 @@
 import asyncio
 import shutil
+import socket
 import ssl
+import struct
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,6 +15,7 @@ from bus.broker import EmbeddedBroker
 from bus.errors import BusUnavailableError
 from bus.link import Link, LinkOptions, Will
 from bus.listeners import Listener
+from bus.reasons import Cause
 from bus.url import BusUrl
 from tests.contract.bus.harness import free_port, serve_http, until
 from tests.unit.bus.raw import DEADLINE, PUBLISH, SUBACK, RawClient, connect, packet, subscribe
@@ -150,8 +153,9 @@ def test_an_untrusted_certificate_is_refused(host: str, certificate: tuple[ssl.S
     async def scenario() -> None:
         async with server(silence, certificate[0]) as port:
             link = link_to(f"mqtts://{host}:{port}")
-            with pytest.raises(BusUnavailableError, match="certificate verify failed"):
+            with pytest.raises(BusUnavailableError, match="self-signed certificate") as caught:
                 await link.open()
+            assert Cause.UNTRUSTED is caught.value.cause
             await link.close()
 
     run(scenario())
@@ -201,7 +205,7 @@ def test_opening_can_be_cancelled(scheme: str) -> None:
     [
         (b"\x20\2\0\5", "Not authorized"),
         (b"\x20\2\0\1", "rotocol"),
-        (b"\xff" * 100, "rotocol"),
+        (b"\xff" * 100, "is not MQTT"),
     ],
 )
 def test_a_refusal_is_an_error_with_its_reason(answer: bytes, reason: str) -> None:
@@ -237,8 +241,63 @@ def test_a_frozen_broker_is_noticed() -> None:
         async with server(says(WELCOME)) as port:
             link = link_to(f"mqtt://127.0.0.1:{port}", keepalive=1)
             await link.open()
-            assert "Keep alive timeout" == await asyncio.wait_for(asyncio.shield(link.lost), 4)
+            trouble = await asyncio.wait_for(asyncio.shield(link.lost), 4)
+            assert "the broker did not answer a ping for 1 s (keep-alive missed)" == str(trouble)
             await link.close()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("ending", "reason"),
+    [("close", "the broker closed the connection"), ("reset", "the connection was reset"), ("garbage", "is not MQTT")],
+)
+def test_the_end_of_a_connection_has_a_reason(ending: str, reason: str) -> None:
+    """An operator is told what happened, not "Unspecified error"."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(4096)
+        writer.write(WELCOME)
+        await asked.wait()
+        if ending == "reset":
+            # Closing without lingering makes the kernel send a reset.
+            sock = writer.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif ending == "garbage":
+            writer.write(b"\xff" * 20)
+            await reader.read()
+        writer.close()
+
+    async def scenario() -> None:
+        async with server(answer) as port:
+            link = link_to(f"mqtt://127.0.0.1:{port}")
+            await link.open()
+            asked.set()
+            trouble = await asyncio.wait_for(asyncio.shield(link.lost), DEADLINE)
+            assert reason in str(trouble)
+            await link.close()
+
+    asked = asyncio.Event()
+    run(scenario())
+
+
+@pytest.mark.parametrize(("scheme", "cause"), [("mqtt", Cause.NO_TLS), ("mqtts", Cause.NO_TLS)])
+def test_the_other_way_to_speak_is_told_from_no_answer(scheme: str, cause: Cause) -> None:
+    """Who closes at the first word, or answers with another protocol, may want TLS, or may not have it."""
+
+    async def scenario() -> None:
+        async with server(answer) as port:
+            link = link_to(f"{scheme}://127.0.0.1:{port}")
+            with pytest.raises(BusUnavailableError) as caught:
+                await link.open()
+            assert cause is caught.value.cause
+            await link.close()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(4096)
+        if scheme == "mqtts":
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
 
     run(scenario())
 

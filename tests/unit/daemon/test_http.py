@@ -22,6 +22,7 @@ from caterva2.daemon.http import (
     not_modified,
     quoted,
     read_json,
+    ready_route,
 )
 from caterva2.errors import (
     Caterva2Error,
@@ -47,7 +48,8 @@ def ask(error: Exception | None = None, **request: Any) -> httpx.Response:
     routes = [
         Route("/", endpoint, methods=["POST"]),
         Route("/etag", etag),
-        health_route(lambda _request: Health(kind="broker", id="x", version="1")),
+        health_route(_health),
+        ready_route(_health),
     ]
     app = Starlette(routes=routes, exception_handlers=error_handlers())
 
@@ -57,6 +59,22 @@ def ask(error: Exception | None = None, **request: Any) -> httpx.Response:
             return await client.request(**{"method": "POST", "url": "/", **request})
 
     return asyncio.run(main())
+
+
+def _health(request: Request) -> Health:
+    detail = request.headers.get("detail")
+    return Health(kind="broker", id="x", version="1", ready=detail is None, detail=detail)
+
+
+@pytest.mark.parametrize(("detail", "status"), [(None, 200), ("no bus", 503)])
+def test_a_daemon_that_is_not_ready_is_healthy(detail: str | None, status: int) -> None:
+    """It lives, which /health says with the reason; /ready is for whoever sends work to it."""
+    headers = {} if detail is None else {"detail": detail}
+    health, ready = (ask(method="GET", url=url, headers=headers) for url in ("/health", "/ready"))
+
+    assert (200, detail is None, detail) == (health.status_code, health.json()["ready"], health.json()["detail"])
+    assert (status, {"detail": detail or "ready"}) == (ready.status_code, ready.json())
+    assert "no-store" == ready.headers["cache-control"]
 
 
 def test_model_in_and_out() -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from bus.errors import BusUnavailableError
 from bus.memory import MemoryBroker, MemoryBus
 from bus.messages import Changes, RootAnnouncement, ServiceStatus, decode, encode
+from bus.reasons import Cause
 from bus.topics import Topics
 from caterva2.publisher.announcer import Announcer, Identity, NameTakenError
 from caterva2.publisher.changes import Difference, Journal
@@ -268,5 +270,57 @@ def test_of_two_that_meet_late_the_later_gives_up(tmp_path: Path, *, older: bool
                 await wait_until_async(lambda: at.said.instance != "rival", "the name is taken back")
 
                 assert not at.running.done()
+
+    asyncio.run(scenario())
+
+
+class RefusingBroker(MemoryBroker):
+    """A broker that does not let roots be announced, and does not say so in the same way as all others."""
+
+    def __init__(self, *, cut: bool) -> None:
+        super().__init__()
+        self.refusing = True
+        self.attempts = 0
+        self._cut = cut
+
+    def inject(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Throw away what is about roots, like Mosquitto, or end the connection, like cat2bro."""
+        if not self.refusing or topic != ROOT:
+            super().inject(topic, payload, retain=retain)
+            return
+        self.attempts += 1
+        if self._cut:
+            for member in list(self._members):
+                member._will_message = None  # refused as well
+                self.drop(member)
+            raise BusUnavailableError("the broker closed the connection", cause=Cause.CLOSED)
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_refused_announcement_is_noticed_and_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, cut: bool
+) -> None:
+    """The publisher is not ready while nobody can find its root, and is ready again when it is let."""
+    monkeypatch.setattr("caterva2.publisher.confirmation.PATIENCE", 0.1)
+    monkeypatch.setattr("caterva2.publisher.confirmation._LAST_RETRY", 0.2)
+    caplog.set_level("INFO", "caterva2.publisher.announcer")
+
+    async def scenario() -> None:
+        broker = RefusingBroker(cut=cut)
+        async with stage(tmp_path, broker=broker) as at:
+            assert "the root is not announced yet" == at.announcer.unready(at.bus)
+            await wait_until_async(lambda: "caterva2/root/foo" in at.announcer.unready(at.bus), "the refusal")
+            at.change("a", "b")
+            await wait_until_async(lambda: broker.attempts > 4, "several attempts")
+            told = [record.message for record in caplog.records if record.levelname == "ERROR"]
+            assert 1 == len(told)
+            assert "root foo is not announced: the broker" in told[0]
+
+            broker.refusing = False
+            await wait_until_async(lambda: not at.announcer.unready(at.bus), "the announcement")
+            assert 2 == at.said.seq
+            assert "root foo is announced" == caplog.records[-1].message
+            broker.down()
+            assert "not connected to the message bus: the broker is down" == at.announcer.unready(at.bus)
 
     asyncio.run(scenario())

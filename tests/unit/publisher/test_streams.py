@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caterva2.errors import FrameError
-from caterva2.models import CatalogHead, DatasetEntry
+from caterva2.models import CatalogHead, ChunkWish, DatasetEntry
 from caterva2.publisher.source import PIECE
 from caterva2.publisher.streams import _parts, _record, catalog_text, gzipped, list_text
 from caterva2.records import Status, digest_of, digest_text
@@ -47,19 +47,23 @@ def test_a_gzipped_stream_is_the_stream() -> None:
 def test_records_say_data_same_or_error() -> None:
     """A chunk is sent, or said to be the same as the copy at hand, or its error is told in one line."""
     digest = digest_of(b"chunk")
-    sent, other = _record(3, b"chunk", None), _record(3, b"chunk", "0" * 16)
-    same, error = _record(3, b"chunk", digest_text(digest)), _record(3, FrameError("bad\nchunk"), None)
+    wish, other = ChunkWish(n=3), ChunkWish(n=3, have="0" * 16)
+    good, probe = ChunkWish(n=3, have=digest_text(digest)), other.model_copy(update={"probe": True})
+    sent, again = _record(3, b"chunk", wish), _record(3, b"chunk", other)
+    same, error = _record(3, b"chunk", good), _record(3, FrameError("bad\nchunk"), wish)
+    different = _record(3, b"chunk", probe)
 
-    assert sent == other
+    assert sent == again
     assert (Status.DATA, digest, b"chunk") == (sent.status, sent.digest, sent.payload)
     assert (Status.SAME, digest, b"") == (same.status, same.digest, same.payload)
+    assert (Status.DIFFERENT, b"") == (different.status, different.payload)
     assert (Status.ERROR, 0, b"bad chunk") == (error.status, error.digest, error.payload)
 
 
 @given(st.lists(st.integers(0, 5).map(lambda n: n**5 * 1000)))
 def test_records_are_sent_whole_and_in_parts_of_bounded_size(sizes: list[int]) -> None:
     """Small records are joined and large payloads cut, but joined again they are the records."""
-    found = [_record(n, memoryview(bytes([n % 256]) * size), None) for n, size in enumerate(sizes)]
+    found = [_record(n, memoryview(bytes([n % 256]) * size), ChunkWish(n=n)) for n, size in enumerate(sizes)]
     parts = [*_parts(found)]
 
     assert b"".join(part for record in found for part in (record.header, record.payload)) == b"".join(parts)
