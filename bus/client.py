@@ -182,13 +182,17 @@ class BusClient:
     async def _round(self) -> float:
         """Try every address until one holds; how long that connection lived, in seconds."""
         try:
-            reasons = []
+            reasons, refused = [], False
             for text in await self._urls():
                 try:
                     return await self._session(BusUrl.parse(text))
                 except BusError as error:
-                    reasons.append(self._with_remedy(str(error), getattr(error, "cause", None)))
-            self._complain("; ".join(reasons) or "no address of a broker is known")
+                    cause = getattr(error, "cause", None)
+                    reasons.append(self._with_remedy(str(error), cause))
+                    refused = refused or cause is Cause.REFUSED
+            # What is away may come back by itself; who is refused has to be let in by somebody.
+            level = logging.ERROR if refused else logging.WARNING
+            self._complain("; ".join(reasons) or "no address of a broker is known", level)
         except (BusError, OSError) as error:
             self._complain(f"cannot find out the address of the broker: {error}")
         except Exception:
@@ -264,10 +268,10 @@ class BusClient:
         remedy = self._remedies.get(cause) if cause is not None else None
         return f"{reason}; {remedy}" if remedy else reason
 
-    def _complain(self, reason: str) -> None:
+    def _complain(self, reason: str, level: int = logging.WARNING) -> None:
         """Say each reason once per outage; a bus that is away for a night is one line, not thousands."""
         known = reason in self._told or len(self._told) > _REASONS
-        logger.log(logging.DEBUG if known else logging.WARNING, "no bus yet, trying again: %s", reason)
+        logger.log(logging.DEBUG if known else level, "no bus yet, trying again: %s", reason)
         self._told.add(reason)
         self._trouble = reason
 

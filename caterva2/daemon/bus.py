@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from bus.client import BusClient, Credentials, Urls
-from bus.messages import Message
+from bus.messages import Message, topic_of
 from bus.reasons import Cause
 from bus.topics import Topics
 from bus.url import BusUrl
@@ -35,15 +35,16 @@ def bus_client(
         will: called with the number of a connection; what the broker says when that is lost.
         birth: number of the latest connection in earlier lives.
     """
+    topics = Topics(settings.prefix)
     return BusClient(
         urls,
-        topics=Topics(settings.prefix),
+        topics=topics,
         client_id=client_id,
         will=will,
         birth=birth,
         keepalive=settings.keepalive,
         login=partial(_login, settings),
-        remedies=_remedies(settings),
+        remedies=_remedies(settings, topic_of(topics, will(birth))),
     )
 
 
@@ -84,7 +85,7 @@ def _password(settings: BusSettings) -> str | None:
     return password
 
 
-def _remedies(settings: BusSettings) -> Mapping[Cause, str]:
+def _remedies(settings: BusSettings, topic: str) -> Mapping[Cause, str]:
     certificate, user = settings.certificate, settings.username
     secret = f"password_file {settings.password_file}" if settings.password_file else "password"
     return {
@@ -97,7 +98,7 @@ def _remedies(settings: BusSettings) -> Mapping[Cause, str]:
         Cause.OUR_CERTIFICATE: f"check {certificate}, which [bus] certificate names"
         if certificate
         else "name the files of one in [bus] certificate and key",
-        Cause.REFUSED: f"check [bus] username {user!r}, its {secret}, and what the broker lets that user do"
+        Cause.REFUSED: f"check [bus] username {user!r}, its {secret}, and that this user may publish on {topic}"
         if user
         else "set [bus] username and password, or have the broker let anonymous members in",
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from ipaddress import ip_address
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 _Model = TypeVar("_Model", bound=BaseModel)
 # RFC 9110, 8.8.3: an opaque tag may hold commas, so a list is not simply split.
 _ETAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+# Headers that a proxy adds, beside those that begin with X-Forwarded-.
+_PROXY_HEADERS = frozenset({"forwarded", "via", "x-real-ip"})
 Endpoint = Callable[[Request], Awaitable[Response]]
 MAX_JSON_BODY = 1024 * 1024
 
@@ -47,7 +50,7 @@ def health_route(describe: Callable[[Request], Health]) -> Route:
     """Make `GET /health`, which answers as long as the event loop turns."""
 
     async def health(request: Request) -> Response:
-        return json_response(describe(request), headers={"Cache-Control": "no-store"})
+        return json_response(_told(request, describe(request)), headers={"Cache-Control": "no-store"})
 
     return Route("/health", health)
 
@@ -56,13 +59,33 @@ def ready_route(describe: Callable[[Request], Health]) -> Route:
     """Make `GET /ready`: 200 when the daemon can do its part for others, else 503 with the reason."""
 
     async def ready(request: Request) -> Response:
-        health = describe(request)
+        health = _told(request, describe(request))
         headers = {"Cache-Control": "no-store"}
         if health.ready:
             return detail_response("ready", 200, headers)
         return detail_response(health.detail or "not ready", 503, headers)
 
     return Route("/ready", ready)
+
+
+def _told(request: Request, health: Health) -> Health:
+    """What this client is told: the reason names users, files and addresses, which are no stranger's business."""
+    proxied = any(name in _PROXY_HEADERS or name.startswith("x-forwarded-") for name in request.headers)
+    if health.detail is None or (not proxied and _is_loopback(request)):
+        return health
+    return health.model_copy(
+        update={"detail": "not ready: its log says why, and so does this address to a local client"}
+    )
+
+
+def _is_loopback(request: Request) -> bool:
+    # Without an address it is a unix socket, which only a proxy or a local program reaches.
+    if request.client is None or not request.client.host:
+        return True
+    try:
+        return ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False
 
 
 def dataset_route(start: str, endpoint: Endpoint, methods: Sequence[str] = ("GET",)) -> Route:

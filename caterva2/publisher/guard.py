@@ -1,8 +1,8 @@
 """Who may read the root: everybody, or who shows a token.
 
 A token is one that the broker has signed for this root, or the fixed one of the settings. The middleware decides for
-every route alike, so that a new one cannot be forgotten; only `/health` is open, which tells nothing of the root's
-data.
+every route alike, so that a new one cannot be forgotten; only `/health` and `/ready` are open, which tell nothing of
+the root's data.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from caterva2.errors import SettingsError, UnauthorizedError
 from caterva2.publisher.keys import BrokerKeys
 from caterva2.settings import PublisherSettings
 
-OPEN_PATHS: Final = frozenset({"/health"})
+OPEN_PATHS: Final = frozenset({"/health", "/ready"})
 _MOST_KNOWN: Final = 1000
 """Good tokens that are remembered, of which each subscriber has one at a time."""
 _SCHEME: Final = b"bearer "

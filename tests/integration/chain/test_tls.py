@@ -12,6 +12,9 @@ from caterva2.errors import SettingsError, UnavailableError, UnreachableError
 from caterva2.settings import BusSettings
 from tests.integration.chain.daemons import Chain, running_chain
 from tests.support.authority import Authority
+from tests.support.bus import about_own_broker
+
+pytestmark = about_own_broker  # tests/integration/external has Mosquitto with TLS
 
 FIXED = "0123456789abcdef0123"
 

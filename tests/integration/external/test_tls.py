@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.certificates import Authority
+from tests.support.authority import Authority, Pair
 from tests.support.mosquitto import PASSWORDS, DeployedMosquitto
-from tests.support.processes import Daemon, run_daemon
-from tests.support.programs import free_port
+from tests.support.processes import Daemon, run, run_daemon
+from tests.support.programs import command, free_port
 from tests.support.waiting import wait_until
 
 
@@ -22,7 +22,7 @@ class Site:
 
     directory: Path
     ca: Path
-    certificate: tuple[Path, Path]
+    client: Pair
     ports: dict[str, int]
 
     def env(self, scheme: str = "mqtts", port: str = "", **settings: str | Path) -> dict[str, str]:
@@ -39,22 +39,22 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Brokers with all kinds of certificates."""
     directory = tmp_path_factory.mktemp("site")
     authority = Authority(directory)
-    good, expired = authority.sign("good"), authority.sign("expired", days=-1)
-    other = Authority(directory / "other").sign("other")
+    good, expired = authority.issue(), authority.issue(file="expired", expired=True)
+    other = Authority(directory / "other").issue()
     ports = {name: free_port() for name in ("mqtts", "wss", "expired", "other", "certificate")}
     tls = {
-        "mqtts": (*good, ""),
-        "wss": (*good, "protocol websockets"),
-        "expired": (*expired, ""),
-        "other": (*other, ""),
-        "certificate": (*good, f"cafile {authority.ca}\nrequire_certificate true"),
+        "mqtts": (good, ""),
+        "wss": (good, "protocol websockets"),
+        "expired": (expired, ""),
+        "other": (other, ""),
+        "certificate": (good, f"cafile {authority.ca}\nrequire_certificate true"),
     }
     lines = [
-        f"listener {ports[name]} 127.0.0.1\ncertfile {certificate}\nkeyfile {key}\n{more}"
-        for name, (certificate, key, more) in tls.items()
+        f"listener {ports[name]} 127.0.0.1\ncertfile {pair.certificate}\nkeyfile {pair.key}\n{more}"
+        for name, (pair, more) in tls.items()
     ]
     with DeployedMosquitto(directory / "mosquitto", more=lines):
-        yield Site(directory, authority.ca, authority.sign("client", common_name="foo"), ports)
+        yield Site(directory, authority.ca, authority.issue("foo", client=True), ports)
 
 
 @contextmanager
@@ -82,8 +82,8 @@ def test_a_private_authority_is_believed(site: Site, tmp_path: Path, scheme: str
 
 def test_a_client_certificate_is_shown(site: Site, tmp_path: Path) -> None:
     """To a broker that wants one."""
-    certificate, key = site.certificate
-    with publisher(tmp_path, site.env(port="certificate", certificate=certificate, key=key)) as daemon:
+    shown = {"certificate": site.client.certificate, "key": site.client.key}
+    with publisher(tmp_path, site.env(port="certificate", **shown)) as daemon:
         wait_until(lambda: is_ready(daemon), "the announcement")
 
 
@@ -93,7 +93,6 @@ def test_a_client_certificate_is_shown(site: Site, tmp_path: Path) -> None:
         ("other", {}, r"certificate cannot be verified: .*; is /\S+/ca.pem, which \[bus\] ca names, its authority\?"),
         ("mqtts", {"ca": ""}, r"certificate cannot be verified: .*; name the file of its authority in \[bus\] ca"),
         ("expired", {}, r"its certificate has expired \(or the clock here is fast\); renew it at the broker"),
-        ("mqtts", {"ca": "nowhere.pem"}, r"\[bus\] /\S+/nowhere.pem: cannot be read: No such file or directory; "),
         ("certificate", {}, r"; name the files of one in \[bus\] certificate and key"),
         ("mqtts", {"password": "wrong"}, r"refused: Not authorized; check \[bus\] username 'foo', its password, and"),
         ("mqtts", {"password_file": "nowhere", "password": ""}, r"password_file /\S+/nowhere: cannot be read: No such"),
@@ -105,7 +104,7 @@ def test_what_is_wrong_is_one_line_with_its_remedy(
     """The daemon runs and tries again; /ready says the same."""
     env = site.env(port=port, **settings)
     with run_daemon("cat2sub", "--http", "localhost:0", cwd=tmp_path, env=env) as daemon:
-        daemon.wait_for(rf"^.*WARNING bus.client: no bus yet, trying again: .*{said}.*$")
+        daemon.wait_for(rf"^.* bus.client: no bus yet, trying again: .*{said}.*$")
         answer = httpx.get(f"{daemon.url}/ready")
 
         assert (503, 200) == (answer.status_code, httpx.get(f"{daemon.url}/health").status_code)
@@ -113,6 +112,15 @@ def test_what_is_wrong_is_one_line_with_its_remedy(
         assert re.search(said, answer.json()["detail"])
         assert "Traceback" not in daemon.output
         assert "_ssl.c" not in daemon.output
+
+
+def test_a_file_that_is_missing_at_the_start_is_named(site: Site, tmp_path: Path) -> None:
+    """With status 2, as every setting that cannot be used."""
+    env = site.env(ca="nowhere.pem")
+    done = run([*command("cat2sub"), "--http", "localhost:0"], cwd=tmp_path, env=env)
+
+    assert 2 == done.returncode
+    assert re.fullmatch(r"cat2sub: /\S+/nowhere.pem: cannot be read: No such file or directory; .*\n", done.stderr)
 
 
 def test_what_was_put_right_counts_without_a_restart(site: Site, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from caterva2.address import Address
 from caterva2.daemon.runner import serving
 from caterva2.daemon.tokens import Signer
 from caterva2.errors import SettingsError
+from caterva2.publisher.guard import OPEN_PATHS
 from caterva2.publisher.routes import routes
 from caterva2.settings import BrokerSettings
 from tests.integration.publisher.harness import Running, running, settings_for
@@ -49,10 +50,10 @@ async def broker(*signers: Signer) -> AsyncIterator[str]:
 
 
 def requests() -> Iterator[tuple[str, str]]:
-    """A request for each route and method, but `/health`."""
+    """A request for each route and method, but those that are open."""
     for route in routes():
         assert isinstance(route, Route)
-        if route.path != "/health":
+        if route.path not in OPEN_PATHS:
             for method in sorted((route.methods or set()) | {"OPTIONS"}):
                 yield method, route.path.replace("{path:path}", "a.txt")
 
@@ -83,7 +84,7 @@ def forged() -> dict[str, str]:
 
 
 def test_every_route_wants_a_token(tmp_path: Path) -> None:
-    """Without a token, or with a forged one, every route but /health is 401 in one line; with a good one it answers."""
+    """Without a token, or with a forged one, every route but those that are open is 401; with a good one it answers."""
 
     async def main() -> None:
         async with broker(SIGNER) as url:

@@ -70,7 +70,8 @@ def test_cat2bros_own_socket_is_shown_nothing() -> None:
 @pytest.mark.parametrize("cause", [cause for cause in Cause if cause is not Cause.CLOSED])
 def test_remedies_name_what_is_set(cause: Cause, tmp_path: Path) -> None:
     """Whatever is wrong, there is something to look at, and what is set already is named."""
-    bare, full = _remedies(BusSettings()), _remedies(BusSettings(username="foo", ca=tmp_path, certificate=tmp_path))
+    settings = BusSettings(username="foo", ca=tmp_path, certificate=tmp_path)
+    bare, full = _remedies(BusSettings(), "topic"), _remedies(settings, "topic")
 
     assert bare[cause]
     assert (bare[cause] != full[cause]) == (cause in {Cause.UNTRUSTED, Cause.OUR_CERTIFICATE, Cause.REFUSED})

@@ -77,6 +77,16 @@ def test_a_daemon_that_is_not_ready_is_healthy(detail: str | None, status: int) 
     assert "no-store" == ready.headers["cache-control"]
 
 
+@pytest.mark.parametrize("header", ["Forwarded", "Via", "X-Real-IP", "X-Forwarded-For"])
+def test_strangers_are_not_told_the_reason(header: str) -> None:
+    """It names users, files and addresses; so who comes through a proxy learns only that it is not ready."""
+    headers = {"detail": "user 'foo', /etc/secret", header: "1.2.3.4"}
+    answers = [ask(method="GET", url=url, headers=headers) for url in ("/health", "/ready")]
+
+    assert [200, 503] == [answer.status_code for answer in answers]
+    assert all("its log says why" in answer.text and "secret" not in answer.text for answer in answers)
+
+
 def test_model_in_and_out() -> None:
     """A body of the right form is read, unknown fields are ignored."""
     answer = ask(json={"epoch": "e", "seq": 1, "more": 2})
