@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import ssl
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
@@ -32,12 +33,10 @@ from bus.interface import Bus, Connected, Disconnected
 from bus.messages import Change, RootAnnouncement, ServiceStatus, pack_changes
 from bus.reasons import Cause
 from bus.topics import Topics
-from caterva2.daemon.bus import client_tls
 from caterva2.errors import SettingsError
 from caterva2.models import ChangeEntry, Health
 from caterva2.publisher.changes import Journal
 from caterva2.publisher.confirmation import Confirmation
-from caterva2.settings import BusSettings
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +52,7 @@ _FRESH: Final = 5.0
 """Seconds after its start in which a publisher counts as the later one, whatever the clocks say."""
 _FAREWELL: Final = 1.0
 _CHECK_TIMEOUT: Final = 2.0
+_MOST_HEALTH: Final = 16 * 1024  # bytes
 
 Presence = Literal["online", "offline"]
 AliveCheck = Callable[[RootAnnouncement], Awaitable[bool]]
@@ -305,12 +305,21 @@ class Announcer:
         return Change(root=self.identity.name, epoch=self._journal.head.epoch, time=time.time(), **entry.model_dump())
 
 
-async def is_alive(announcement: RootAnnouncement, bus: BusSettings) -> bool:
-    """Ask the publisher of an announcement whether it is still the one; `bus` says whose certificates to trust."""
+async def is_alive(announcement: RootAnnouncement, tls: ssl.SSLContext | None = None) -> bool:
+    """Ask the publisher of an announcement whether it is still the one."""
     try:
-        verify = await to_thread.run_sync(client_tls, bus) if announcement.http.startswith("https:") else False
-        async with httpx.AsyncClient(timeout=_CHECK_TIMEOUT, trust_env=False, verify=verify) as client:
-            answer = await client.get(f"{announcement.http}/health")
-            return Health.model_validate_json(answer.content).instance == announcement.instance
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, SettingsError):
+        verify = tls or ssl.create_default_context()
+        # The address came over the bus: whatever is there gets so much time, and so much memory.
+        async with (
+            asyncio.timeout(2 * _CHECK_TIMEOUT),
+            httpx.AsyncClient(timeout=_CHECK_TIMEOUT, trust_env=False, verify=verify) as client,
+            client.stream("GET", f"{announcement.http}/health") as answer,
+        ):
+            body = b""
+            async for piece in answer.aiter_raw(_MOST_HEALTH):
+                body += piece
+                if len(body) >= _MOST_HEALTH:
+                    return False
+            return Health.model_validate_json(body).instance == announcement.instance
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, TimeoutError):
         return False

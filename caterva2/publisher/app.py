@@ -73,7 +73,7 @@ def create_app(settings: PublisherSettings, address: Address, *, join_bus: JoinB
             _say_who_may_read(settings, policy)
             journal = await to_thread.run_sync(Journal, state.path / JOURNAL)
             stack.callback(journal.close)
-            announcer = Announcer(identity, journal, partial(is_alive, bus=settings.bus))
+            announcer = Announcer(identity, journal, partial(is_alive, tls=tls))
 
             def tell(changes: list[ChangeEntry]) -> None:
                 metrics.changes += len(changes)
