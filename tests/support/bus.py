@@ -16,6 +16,7 @@ import pytest
 
 from bus.broker import EmbeddedBroker
 from bus.client import Backoff, BusClient
+from bus.listeners import Listener
 from bus.memory import MemoryBroker, MemoryBus
 from bus.messages import Message
 from bus.topics import Topics
@@ -156,5 +157,5 @@ async def real_broker(directory: Path, port: int = 0) -> AsyncIterator[str]:
         with Mosquitto(directory, port) as mosquitto:
             yield mosquitto.url
         return
-    async with EmbeddedBroker(tcp=("127.0.0.1", port)) as broker:
-        yield f"mqtt://127.0.0.1:{broker.tcp_port}"
+    async with EmbeddedBroker(listeners=[Listener("127.0.0.1", port)]) as broker:
+        yield f"mqtt://127.0.0.1:{broker.ports[0]}"

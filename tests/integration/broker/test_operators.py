@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from bus.client import BusClient
+from bus.client import BusClient, Credentials
 from bus.interface import Connected
 from bus.topics import Topics
 from caterva2.address import Address
@@ -126,8 +126,8 @@ def test_a_report(tmp_path: Path) -> None:
 
     async def work(client: httpx.AsyncClient) -> dict[str, Any]:
         urls = bus_urls(str(client.base_url).rstrip("/"), BusSettings())
-        options = {"username": "pia", "password": "pw"}
-        async with BusClient(urls, topics=Topics(), client_id="test", **options) as bus:  # type: ignore[arg-type]
+        login = Credentials("pia", "pw")
+        async with BusClient(urls, topics=Topics(), client_id="test", login=lambda _url: login) as bus:
             async for event in bus.messages():
                 if isinstance(event, Connected):
                     break

@@ -1,6 +1,7 @@
 """Joining Mosquitto over TLS, with a private authority and client certificates; and what is said when that fails."""
 
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import pytest
 
 from tests.support.certificates import Authority
 from tests.support.mosquitto import PASSWORDS, DeployedMosquitto
-from tests.support.processes import Daemon, run_daemon
+from tests.support.processes import Daemon, run, run_daemon
 from tests.support.programs import free_port
 from tests.support.waiting import wait_until
 
@@ -93,7 +94,6 @@ def test_a_client_certificate_is_shown(site: Site, tmp_path: Path) -> None:
         ("other", {}, r"certificate cannot be verified: .*; is /\S+/ca.pem, which \[bus\] ca names, its authority\?"),
         ("mqtts", {"ca": ""}, r"certificate cannot be verified: .*; name the file of its authority in \[bus\] ca"),
         ("expired", {}, r"its certificate has expired \(or the clock here is fast\); renew it at the broker"),
-        ("mqtts", {"ca": "nowhere.pem"}, r"\[bus\] /\S+/nowhere.pem: cannot be read: No such file or directory; "),
         ("certificate", {}, r"; name the files of one in \[bus\] certificate and key"),
         ("mqtts", {"password": "wrong"}, r"refused: Not authorized; check \[bus\] username 'foo', its password, and"),
         ("mqtts", {"password_file": "nowhere", "password": ""}, r"password_file /\S+/nowhere: cannot be read: No such"),
@@ -113,6 +113,14 @@ def test_what_is_wrong_is_one_line_with_its_remedy(
         assert re.search(said, answer.json()["detail"])
         assert "Traceback" not in daemon.output
         assert "_ssl.c" not in daemon.output
+
+
+def test_a_file_that_is_not_there_is_a_bad_setting(site: Site, tmp_path: Path) -> None:
+    """Said in one line at the start, which names the section and the file."""
+    done = run([sys.executable, "-m", "caterva2.subscriber"], tmp_path, site.env(ca="nowhere.pem"))
+
+    assert 2 == done.returncode
+    assert re.fullmatch(r"cat2sub: \[bus\] /\S+/nowhere.pem: cannot be read: No such file.*\n", done.stderr)
 
 
 def test_what_was_put_right_counts_without_a_restart(site: Site, tmp_path: Path) -> None:
