@@ -53,6 +53,7 @@ _FRESH: Final = 5.0
 """Seconds after its start in which a publisher counts as the later one, whatever the clocks say."""
 _FAREWELL: Final = 1.0
 _CHECK_TIMEOUT: Final = 2.0
+_MOST_HEALTH: Final = 16 * 1024  # bytes
 
 Presence = Literal["online", "offline"]
 AliveCheck = Callable[[RootAnnouncement], Awaitable[bool]]
@@ -309,8 +310,17 @@ async def is_alive(announcement: RootAnnouncement, bus: BusSettings) -> bool:
     """Ask the publisher of an announcement whether it is still the one; `bus` says whose certificates to trust."""
     try:
         verify = await to_thread.run_sync(client_tls, bus) if announcement.http.startswith("https:") else False
-        async with httpx.AsyncClient(timeout=_CHECK_TIMEOUT, trust_env=False, verify=verify) as client:
-            answer = await client.get(f"{announcement.http}/health")
-            return Health.model_validate_json(answer.content).instance == announcement.instance
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, SettingsError):
+        # The address came over the bus: whatever is there gets so much time, and so much memory.
+        async with (
+            asyncio.timeout(2 * _CHECK_TIMEOUT),
+            httpx.AsyncClient(timeout=_CHECK_TIMEOUT, trust_env=False, verify=verify) as client,
+            client.stream("GET", f"{announcement.http}/health") as answer,
+        ):
+            body = b""
+            async for piece in answer.aiter_raw(_MOST_HEALTH):
+                body += piece
+                if len(body) >= _MOST_HEALTH:
+                    return False
+            return Health.model_validate_json(body).instance == announcement.instance
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, SettingsError, TimeoutError):
         return False
