@@ -60,13 +60,14 @@ class Watched:
     def __exit__(self, *_error: object) -> None:
         self.daemon.close()
 
-    def settled(self, timeout: float = 10.0) -> Census:
-        """Count it out when it has come to rest: as many tasks and files as a moment before."""
+    def settled(self, least: Census | None = None, timeout: float = 10.0) -> Census:
+        """Count it out when it has come to rest: no more tasks and files than a moment before, and than at `least`."""
         end, last = time.monotonic() + timeout, self.census()
         while True:
             time.sleep(0.2)
             census = self.census()
-            if (census.tasks, census.files) == (last.tasks, last.files) or time.monotonic() > end:
+            calm = all(census.tasks <= each.tasks and census.files <= each.files for each in (last, least or census))
+            if calm or time.monotonic() > end:
                 return census
             last = census
 
