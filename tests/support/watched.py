@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -33,7 +34,7 @@ class Census:
         threads: of the system.
         objects: that Python's collector knows.
         memory: resident, in KB.
-        names: of the tasks, without numbers, and how many there are of each.
+        names: of the tasks, without numbers, with where they are, and how many there are of each.
     """
 
     tasks: int
@@ -84,9 +85,21 @@ def _counted(loop: asyncio.AbstractEventLoop) -> Census:
     ctypes.CDLL(None).malloc_trim(0)
     status = Path("/proc/self/status").read_text()
     kept = {key: int(value) for key, value in re.findall(r"^(\w+):\s+(\d+)", status, re.MULTILINE)}
-    names = Counter(re.sub(r"\d.*", "", task.get_name()) for task in asyncio.all_tasks(loop))
+    names = Counter(f"{re.sub('[0-9].*', '', task.get_name())}: {_where(task)}" for task in asyncio.all_tasks(loop))
     files = sum(1 for _ in Path("/proc/self/fd").iterdir()) - 1
     return Census(sum(names.values()), files, kept["Threads"], len(gc.get_objects()), kept["VmRSS"], dict(names))
+
+
+def _where(task: "asyncio.Task[Any]") -> str:
+    """The functions that a task is in, from the outermost to the one that waits."""
+    found: list[str] = []
+    waiting: Any = task.get_coro()
+    while waiting is not None and len(found) < 20:
+        frame = getattr(waiting, "cr_frame", None) or getattr(waiting, "ag_frame", None)
+        if frame is not None:
+            found.append(f"{frame.f_code.co_name}:{frame.f_lineno}")
+        waiting = getattr(waiting, "cr_await", None) or getattr(waiting, "ag_await", None)
+    return " > ".join(found)
 
 
 def _answer(server: socket.socket, loops: list[asyncio.AbstractEventLoop]) -> None:
