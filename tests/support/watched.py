@@ -6,6 +6,7 @@ after the garbage is collected and unused memory is given back, so that what is 
 
 import asyncio
 import ctypes
+import faulthandler
 import gc
 import json
 import re
@@ -98,6 +99,9 @@ def _where(task: "asyncio.Task[Any]") -> str:
         frame = getattr(waiting, "cr_frame", None) or getattr(waiting, "ag_frame", None)
         if frame is not None:
             found.append(f"{frame.f_code.co_name}:{frame.f_lineno}")
+        if type(waiting).__name__.startswith("async_generator_"):  # a step of one, which does not say of which
+            waiting = next((each for each in gc.get_referents(waiting) if hasattr(each, "ag_frame")), None)
+            continue
         waiting = getattr(waiting, "cr_await", None) or getattr(waiting, "ag_await", None)
     return " > ".join(found)
 
@@ -119,6 +123,7 @@ def _answer(server: socket.socket, loops: list[asyncio.AbstractEventLoop]) -> No
 
 
 def _main() -> None:
+    faulthandler.enable()  # a crash in C shows where
     loops: list[asyncio.AbstractEventLoop] = []
     made = uvloop.new_event_loop
 
