@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -22,11 +23,13 @@ class Address:
         host: a name or number; "" means all interfaces (written `*`).
         port: a TCP port; 0 asks the system for a free one.
         socket: the path of a unix socket; then host and port mean nothing.
+        tls: whether what listens there speaks TLS; the text does not say it.
     """
 
     host: str = ""
     port: int = 0
     socket: Path | None = None
+    tls: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -48,12 +51,22 @@ class Address:
 
     def with_port(self, port: int) -> Self:
         """Return the same address with another port (the one that the system gave for port 0)."""
-        return type(self)(self.host, port, self.socket)
+        return replace(self, port=port)
 
     @property
     def connectable(self) -> Self:
         """The address that a program on this machine connects to: `*` becomes localhost."""
-        return self if self.host or self.socket else type(self)("localhost", self.port)
+        return self if self.host or self.socket else replace(self, host="localhost")
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only programs on this machine can connect to it, as far as the text tells."""
+        if self.socket is not None or self.host.rstrip(".").lower() == "localhost":
+            return True
+        try:
+            return ip_address(self.host.partition("%")[0]).is_loopback
+        except ValueError:
+            return False
 
     @property
     def url(self) -> str:
@@ -66,7 +79,7 @@ class Address:
             raise AddressError(
                 f"{self.socket} is a unix socket, which has no URL: set urlbase to the address of the proxy before it"
             )
-        return f"http://{self.connectable}"
+        return f"{'https' if self.tls else 'http'}://{self.connectable}"
 
     def __str__(self) -> str:
         if self.socket is not None:

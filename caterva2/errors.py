@@ -10,6 +10,7 @@ raises the class of the status that it got, so an error keeps its meaning across
     │   ├── SliceError (IndexError)              not a slice, or one outside of the dataset's shape
     │   └── SettingsError                        caterva2.toml, environment or options
     ├── AuthenticationError                 401
+    │   └── UnauthorizedError                    the token that a daemon shows is missing, or does not hold
     ├── ForbiddenError                      403
     ├── NotFoundError (LookupError)         404
     ├── ConflictError                       409
@@ -73,6 +74,10 @@ class AuthenticationError(Caterva2Error):
     """The request needs a login."""
 
     status = 401
+
+
+class UnauthorizedError(AuthenticationError):
+    """The token that a daemon shows is missing, or does not hold."""
 
 
 class ForbiddenError(Caterva2Error):
@@ -180,7 +185,10 @@ def reason_of(error: BaseException) -> str:
     seen: BaseException | None = error
     reason = str(error) or type(error).__name__
     while seen is not None:
-        if isinstance(seen, OSError) and seen.errno is not None and seen.errno > 0:
+        if (why := getattr(seen, "verify_message", "")) != "":
+            # TLS counts its errors as the system's, but in numbers of its own.
+            return f"its certificate is not believed ({why}): give the file of its authority as ca"
+        if isinstance(seen, OSError) and seen.errno is not None and seen.errno > 0 and not hasattr(seen, "library"):
             reason = os.strerror(seen.errno)
         inner = seen.exceptions[0] if isinstance(seen, BaseExceptionGroup) else None
         seen = inner or seen.__cause__ or seen.__context__

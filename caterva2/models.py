@@ -202,10 +202,70 @@ class VerifyAnswer(Model):
 
 
 class BusInfo(Model):
-    """`GET /api/bus` of the broker: where the message bus is, best first."""
+    """`GET /api/bus` of the broker: where the message bus is, best first, and what its tokens are checked with.
+
+    Attributes:
+        keys: public keys, as JWKs.
+    """
 
     urls: tuple[str, ...]
     prefix: str = "caterva2"
+    keys: tuple[dict[str, Any], ...] = ()
+
+
+class ClientEntry(Model):
+    """A client of the bus in `GET /api/clients`.
+
+    Attributes:
+        id: what it calls itself.
+        user: the name that it joined with; "" is anonymous.
+        role: what it may do: publisher, subscriber, observer, admin or anonymous.
+        peer: where it is.
+        since: when it came, in seconds since 1970.
+        subscriptions: how many it has.
+        queued: bytes that wait to go out to it.
+        received: messages that it has published.
+        sent: messages that it was sent.
+        received_rate: messages a second that it published, of the last few seconds.
+        sent_rate: messages a second that it was sent.
+    """
+
+    id: str
+    user: str
+    role: str
+    peer: str
+    since: float
+    subscriptions: int
+    queued: int
+    received: int
+    sent: int
+    received_rate: float
+    sent_rate: float
+
+
+class OwnedRoot(Model):
+    """A root in `GET /api/clients`; one that only has an owner was never announced, or taken back.
+
+    Attributes:
+        owner: the user that it belongs to; None if it belongs to nobody.
+    """
+
+    name: str
+    owner: str | None
+    status: Literal["online", "offline"]
+    http: str
+
+
+class BusReport(Model):
+    """`GET /api/clients` of the broker, for operators.
+
+    Attributes:
+        broker: the address of an external broker, which alone knows its clients; "" is the one inside.
+    """
+
+    broker: str
+    clients: tuple[ClientEntry, ...]
+    roots: tuple[OwnedRoot, ...]
 
 
 class Health(Model):

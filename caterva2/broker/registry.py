@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
+from pydantic import Field
+
 from bus.messages import RootAnnouncement, ServiceStatus
 from caterva2.models import Model, RootInfo
 
@@ -31,10 +33,11 @@ class BrokerRoot(RootInfo):
 
 
 class Saved(Model):
-    """The registry's file: what was announced last, of each root and service."""
+    """The registry's file: what was announced last, of each root and service, and whom roots belong to."""
 
     roots: tuple[RootAnnouncement, ...] = ()
     services: tuple[ServiceStatus, ...] = ()
+    owners: Mapping[str, str] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +106,15 @@ class Registry:
         self._services: dict[tuple[str, str], ServiceStatus] = {
             (each.kind, each.id): _offline(each) for each in saved.services
         }
+        self._owners = dict(saved.owners)
         self._refused: dict[str, str] = {}
 
     def saved(self) -> Saved:
         """What a later life needs."""
         return Saved(
-            roots=tuple(entry.announced for entry in self._roots.values()), services=tuple(self._services.values())
+            roots=tuple(entry.announced for entry in self._roots.values()),
+            services=tuple(self._services.values()),
+            owners=dict(self._owners),
         )
 
     def roots(self) -> Mapping[str, BrokerRoot]:
@@ -119,9 +125,36 @@ class Registry:
         """The names of the roots."""
         return list(self._roots)
 
+    def online(self) -> list[str]:
+        """The names of the roots that are there, as far as is known."""
+        return [name for name, entry in self._roots.items() if entry.online]
+
     def services(self) -> list[tuple[str, str]]:
         """The kinds and IDs of the services."""
         return list(self._services)
+
+    def subscribers(self) -> set[str]:
+        """The names that subscribers joined the bus with, as far as they are there; "" is anonymous."""
+        return {each.user for each in self._services.values() if (each.kind, each.status) == ("subscriber", "online")}
+
+    def owners(self) -> Mapping[str, str]:
+        """The users that roots belong to, by root; also of roots that are not there."""
+        return dict(sorted(self._owners.items()))
+
+    def owner(self, root: str) -> str | None:
+        """The user that a root belongs to, if it belongs to one."""
+        return self._owners.get(root)
+
+    def claim(self, root: str, user: str) -> bool:
+        """Let a root that belongs to nobody belong to a user; whether that was possible."""
+        if root in self._owners or len(self._owners) >= MAX_ENTRIES:
+            return False
+        self._owners[root] = user
+        return True
+
+    def release(self, root: str) -> list[Effect]:
+        """Let a root belong to nobody, so that the next user who announces it gets it."""
+        return [Save()] if self._owners.pop(root, None) is not None else []
 
     def announce(self, message: RootAnnouncement, now: float) -> list[Effect]:
         """Take an announcement, also one that is a last will."""

@@ -239,5 +239,50 @@ def verify(context: Context, args: argparse.Namespace) -> None:
     context.output.table(("path", *columns), rows)
 
 
-COMMANDS = (add_roots, add_subscribe, add_list, add_info, add_show, add_url, add_download, add_watch, add_verify)
+def add_bus(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli bus`."""
+    parser = _add(subparsers, common, "bus", bus)
+    parser.add_argument("--broker", metavar="URL", help="the broker's address (CATERVA2_CLIENT_BROKER)")
+    parser.add_argument(
+        "--release", metavar="ROOT", help="let this root belong to nobody, so that another user gets it"
+    )
+
+
+def bus(context: Context, args: argparse.Namespace) -> None:
+    """Show the clients of the message bus, and whom the roots belong to; for operators.
+
+    It asks the broker (cat2bro) as the admin of --username, or on the broker's own machine without one. In a pipe:
+    lines with "client", its ID, user, role, address, when it came, subscriptions, messages a second published and
+    sent, messages published and sent so far, and bytes that wait for it; then lines with "root", its name, owner,
+    status and address; separated by tabs, "-" is none.
+    """
+    from caterva2.cli.busview import show_report
+
+    context.output.check()
+    if args.release is not None:
+        context.broker.release(args.release)
+        if args.json:
+            context.output.data({"name": args.release, "owner": None})
+        else:
+            context.output.lines([f"root {args.release} belongs to nobody now: the next user who announces it gets it"])
+        return
+    report = context.broker.report()
+    if args.json:
+        context.output.data(report)
+    else:
+        show_report(context.output, report)
+
+
+COMMANDS = (
+    add_roots,
+    add_subscribe,
+    add_list,
+    add_info,
+    add_show,
+    add_url,
+    add_download,
+    add_watch,
+    add_verify,
+    add_bus,
+)
 """What describes the commands, in the order of the help."""

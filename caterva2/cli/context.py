@@ -1,4 +1,4 @@
-"""What a command works with: the settings, the subscriber and the output."""
+"""What a command works with: the settings, the subscriber or the broker, and the output."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from caterva2.settings import ClientSettings
 
 if TYPE_CHECKING:
     from caterva2.client import Client
+    from caterva2.client.broker import Broker
 
 
 class Context:
-    """The settings, the output, and a client that is made, and logged in, when a command first needs it."""
+    """The settings, the output, and clients that are made, and logged in, when a command first needs them."""
 
     def __init__(self, settings: ClientSettings, output: Output) -> None:
         self.settings = settings
@@ -31,6 +32,8 @@ class Context:
     ) -> None:
         if "client" in self.__dict__:
             self.client.close()
+        if "broker" in self.__dict__:
+            self.broker.close()
 
     @cached_property
     def client(self) -> Client:
@@ -38,8 +41,17 @@ class Context:
         # Imported late: NumPy and Blosc2 take half a second, which `--help` and a typing error need not wait for.
         from caterva2.client import Client
 
-        auth = (self.settings.username, self._password()) if self.settings.username else None
-        return Client(self.settings.urlbase, auth)
+        return Client(self.settings.urlbase, self._auth(), ca=self.settings.ca)
+
+    @cached_property
+    def broker(self) -> Broker:
+        """The broker."""
+        from caterva2.client.broker import Broker
+
+        return Broker(self.settings.broker, self._auth(), ca=self.settings.ca)
+
+    def _auth(self) -> tuple[str, str] | None:
+        return (self.settings.username, self._password()) if self.settings.username else None
 
     def _password(self) -> str:
         if self.settings.password:

@@ -160,7 +160,7 @@ def _run(args: argparse.Namespace) -> None:
         return
     if args.command is None:
         raise BadRequestError("say what to do, such as `cat2cli roots`; `cat2cli --help` shows the commands")
-    options = {name: getattr(args, name) for name in ("subscriber", "username", "password", "conf")}
+    options = {name: getattr(args, name, None) for name in ("subscriber", "broker", "username", "password", "conf")}
     settings = load_client(options, os.environ, Path.cwd())
     with Context(settings, Output(sys.stdout, json=args.json)) as context:
         args.run(context, args)

@@ -33,6 +33,7 @@ class Client:
         auth: `(username, password)`, `BasicAuth`, or a mapping with both, to log in with.
         timeout: seconds to wait for the next bytes of an answer.
         auth_cookie: a login cookie at hand, instead of `auth`.
+        ca: the file of more authorities whose certificates are believed, such as an organisation's own.
 
     Examples:
         >>> client = caterva2.Client("http://localhost:8002")
@@ -47,8 +48,9 @@ class Client:
         timeout: float = 60.0,
         *,
         auth_cookie: str | None = None,
+        ca: Path_ | None = None,
     ) -> None:
-        self.session = Session(urlbase, auth_cookie=auth_cookie, timeout=timeout)
+        self.session = Session(urlbase, auth_cookie=auth_cookie, timeout=timeout, ca=ca)
         if auth is not None:
             self.session.login(auth)
 

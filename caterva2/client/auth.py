@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
@@ -20,6 +21,11 @@ class BasicAuth:
 
     username: str
     password: str = field(repr=False)
+
+    @property
+    def header(self) -> str:
+        """The value of the header `Authorization` that shows them (RFC 7617)."""
+        return f"Basic {base64.b64encode(f'{self.username}:{self.password}'.encode()).decode()}"
 
     @classmethod
     def of(cls, auth: Auth) -> Self:

@@ -5,6 +5,7 @@ This is the only module of the client that knows the HTTP library.
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import weakref
@@ -26,6 +27,7 @@ from caterva2.errors import (
     BadGatewayError,
     BadRequestError,
     NotFoundError,
+    SettingsError,
     UnavailableError,
     UnreachableError,
 )
@@ -47,13 +49,27 @@ class Session:
         urlbase: `http://host:port`, `https://host/prefix`, or `host:port`.
         auth_cookie: the login cookie, `name=value`, as `login` and `get_auth_cookie` return it.
         timeout: seconds to wait for the next bytes of an answer; a cold read waits for the publisher.
+        basic: a user and password to show with every request, to a service that has no login.
+        service: what should be running there, for errors.
+        ca: the file of more authorities whose certificates are believed, beside the system's or SSL_CERT_FILE's.
     """
 
-    def __init__(self, urlbase: str | None = None, *, auth_cookie: str | None = None, timeout: float = 60.0) -> None:
+    def __init__(
+        self,
+        urlbase: str | None = None,
+        *,
+        auth_cookie: str | None = None,
+        timeout: float = 60.0,
+        basic: BasicAuth | None = None,
+        service: str = "a subscriber (cat2sub)",
+        ca: str | os.PathLike[str] | None = None,
+    ) -> None:
         self.urlbase = base_url(urlbase or sub_urlbase_default)
         self.auth_cookie = _checked_cookie(auth_cookie)
         self.timeout = timeout
-        self._tls = _tls(self.urlbase)
+        self._service = service
+        self._authorization = {"authorization": basic.header} if basic is not None else {}
+        self._tls = _tls(self.urlbase, ca)
         self._live: weakref.WeakSet[LiveAnswer] = weakref.WeakSet()
         self._http = httpx.Client(
             timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT)),
@@ -118,6 +134,11 @@ class Session:
     def post(self, route: str, path: str = "") -> Answer:
         """Post to a route without a body."""
         with self._answer("POST", self.url(route, path)) as response:
+            return Answer(response.read(), etag_of(response.headers.get("etag", "")))
+
+    def delete(self, route: str, path: str) -> Answer:
+        """Delete what a route has under a path."""
+        with self._answer("DELETE", self.url(route, path)) as response:
             return Answer(response.read(), etag_of(response.headers.get("etag", "")))
 
     @contextmanager
@@ -186,7 +207,7 @@ class Session:
     ) -> Iterator[httpx.Response]:
         """Send a request; yield the answer before its body is read, or raise the error that it means."""
         own = {"cookie": self.auth_cookie} if self.auth_cookie else {}
-        all_headers = {**_VERBATIM, **own, **(headers or {})}
+        all_headers = {**_VERBATIM, **own, **self._authorization, **(headers or {})}
         with (
             self._translated(url),
             (http or self._http).stream(method, url, params=params, headers=all_headers, data=data) as response,
@@ -200,9 +221,14 @@ class Session:
         try:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise UnreachableError(
+                    f"{self.urlbase} has a certificate that is not believed ({one_line(str(error))}): give the file of"
+                    " its authority as ca (CATERVA2_CLIENT_CA, SSL_CERT_FILE)"
+                ) from error
             raise UnreachableError(
                 f"no answer from {self.urlbase} ({one_line(str(error)) or type(error).__name__}):"
-                " is the address right, and is a subscriber (cat2sub) running there?"
+                f" is the address right, and is {self._service} running there?"
             ) from error
         except httpx.TimeoutException as error:
             raise UnavailableError(f"{url} did not go on answering within {self.timeout:g} s: try again") from error
@@ -272,14 +298,26 @@ def _checked_cookie(cookie: str | None) -> str | None:
     return cookie
 
 
-def _tls(urlbase: str) -> ssl.SSLContext:
+def _tls(urlbase: str, ca: str | os.PathLike[str] | None) -> ssl.SSLContext:
     """Load the system's certificates only where they are used: it takes 40 ms, twenty times the rest.
 
     The empty context for plain HTTP trusts nobody, so a mistake here could only refuse.
     """
     if urlbase.startswith("https:"):
-        return httpx.create_ssl_context()
+        context = httpx.create_ssl_context()
+        if ca is not None:
+            _believe(context, ca)
+        return context
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _believe(context: ssl.SSLContext, ca: str | os.PathLike[str]) -> None:
+    try:
+        context.load_verify_locations(ca)
+    except ssl.SSLError as error:
+        raise SettingsError(f"{os.fspath(ca)}: holds no certificates of authorities in PEM") from error
+    except OSError as error:
+        raise SettingsError(f"{os.fspath(ca)}: cannot be read: {error.strerror}; correct the path of ca") from error
 
 
 def _no_cookies() -> CookieJar:

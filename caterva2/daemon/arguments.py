@@ -14,6 +14,7 @@ from pydantic_core import PydanticUndefined
 from caterva2.settings import BrokerSettings, PublisherSettings, SubscriberSettings
 
 Kind = Literal["broker", "publisher", "subscriber"]
+ROLES = ("publisher", "subscriber", "observer", "admin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ BROKER = Command(
     "cat2bro",
     "Run the broker: it brings the message bus, and knows which roots are published, and where.",
     BrokerSettings,
-    ("http", "mqtt", "statedir", "loglevel"),
+    ("http", "mqtt", "mqtts", "users", "statedir", "loglevel"),
 )
 PUBLISHER = Command(
     "publisher",
@@ -64,6 +65,8 @@ _HELP = {
     "id": ("ID", "read section [{kind}.ID] of the file too, so that several {kind}s can share it"),
     "http": ("ADDRESS", "listen for HTTP there: host:port, *:port (all interfaces), [::1]:port, or ./a.sock"),
     "mqtt": ("ADDRESS", "listen for MQTT tools there too, such as mosquitto_sub; '' is nowhere"),
+    "mqtts": ("ADDRESS", "listen for MQTT with TLS there too; '' is nowhere"),
+    "users": ("FILE", "let users in by name and password from this file; `cat2bro user` makes it"),
     "statedir": ("DIR", "keep the state in this directory"),
     "loglevel": ("LEVEL", "log what is at least: debug, info, warning or error"),
     "broker": ("ADDRESS", "the broker's address, host:port or a URL; '' is no broker"),
@@ -72,7 +75,9 @@ _HELP = {
 }
 # Defaults that follow from other settings.
 _DERIVED = {
-    "mqtt": "port 1883 on the host of --http",
+    "mqtt": "port 1883 on the host of --http, nowhere with a certificate",
+    "mqtts": "port 8883 on the host of --http with a certificate, else nowhere",
+    "users": "none",
     "publisher.statedir": "_caterva2/pub, or _caterva2/pub.ID",
     "subscriber.statedir": "_caterva2/sub, or _caterva2/sub.ID",
     "broker": "[broker] http in the file, or localhost:8000",
@@ -121,7 +126,42 @@ def parser(command: Command) -> argparse.ArgumentParser:
     for key in command.keys:
         made.add_argument(f"--{key}", metavar=_HELP[key][0], help=_help(command, key))
     made.add_argument("--version", action="version", version=f"%(prog)s {package_version()}")
+    if command is BROKER:
+        _add_user_commands(made)
     return made
+
+
+def _add_user_commands(made: argparse.ArgumentParser) -> None:
+    """Describe `cat2bro user ...`; the namespace then has an `action`, which it lacks where the daemon is meant."""
+    # Given before the command, these must not be undone by what is left out after it.
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    common.add_argument("--conf", metavar="FILE", help="read settings from this file")
+    common.add_argument("--users", metavar="FILE", help="the users file; else what [broker] users says")
+    commands = made.add_subparsers(title="commands", metavar="COMMAND", prog=made.prog)
+    summary = "Add, change, remove and list users; the running daemon goes by it within a second."
+    user = commands.add_parser("user", help="manage the users file", description=summary, allow_abbrev=False)
+    actions = user.add_subparsers(title="commands", metavar="COMMAND", required=True, prog=f"{made.prog} user")
+
+    def add(action: str, summary: str) -> argparse.ArgumentParser:
+        each = actions.add_parser(action, help=summary, description=summary, parents=[common], allow_abbrev=False)
+        each.set_defaults(action=action)
+        return each
+
+    adding = add("add", "Add a user, or replace one; the password is asked for, or read from a pipe.")
+    adding.add_argument("user", metavar="NAME", help="the name to log in with")
+    adding.add_argument("--role", required=True, choices=ROLES, help="what the user may do")
+    adding.add_argument(
+        "--root",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="a root that a publisher may announce: foo, lab-*",
+    )
+    adding.add_argument("--password-file", metavar="FILE", help="read the password from the first line of this file")
+    removing = add("remove", "Remove a user; its roots still belong to it until an admin releases them.")
+    removing.add_argument("user", metavar="NAME")
+    listing = add("list", "List the users: name, role and roots, separated by tabs.")
+    listing.add_argument("--json", action="store_true", help="as JSON, for programs")
 
 
 def _help(command: Command, key: str) -> str:

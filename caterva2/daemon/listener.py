@@ -60,7 +60,9 @@ def _bind_tcp(address: Address) -> socket.socket:
 
 
 def _bound(family: socket.AddressFamily, target: tuple[object, ...], *, dual: bool) -> socket.socket:
-    made = socket.socket(family, socket.SOCK_STREAM)
+    # Said explicitly, since asyncio turns off delays (TCP_NODELAY) only where it can see that this is TCP: otherwise
+    # each answer of two parts, headers and body, takes 40 ms.
+    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:

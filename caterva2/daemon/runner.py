@@ -14,6 +14,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from enum import IntEnum
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -27,6 +28,7 @@ from caterva2.address import Address
 from caterva2.daemon.arguments import Command, parser
 from caterva2.daemon.listener import listening
 from caterva2.daemon.logs import configure_logging
+from caterva2.daemon.tls import Reloadable
 from caterva2.errors import Caterva2Error, SettingsError
 
 logger = logging.getLogger(__name__)
@@ -54,6 +56,14 @@ class DaemonSettings(Protocol):
     @property
     def http(self) -> Address:
         """Where to listen."""
+
+    @property
+    def certificate(self) -> Path | None:
+        """The certificate to show; None is no TLS."""
+
+    @property
+    def key(self) -> Path | None:
+        """Its private key; None if it is in the same file."""
 
     @property
     def loglevel(self) -> str:
@@ -92,8 +102,11 @@ def serve(create_app: AppFactory[Settings], settings: Settings, command: Command
     configure_logging(settings.loglevel)
     title = " ".join(filter(None, (command.prog, _name_of(settings))))
     try:
+        tls = _tls(settings)
         with listening(settings.http, f"--http or [{command.kind}] http") as (bound, address):
-            server = AppServer(create_app(settings, address), bound, access_log=settings.loglevel == "debug")
+            address = replace(address, tls=tls is not None)
+            app = create_app(settings, address)
+            server = AppServer(app, bound, tls=tls, access_log=settings.loglevel == "debug")
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 return runner.run(_until_stopped(server, f"{title}: listening on {_where(address)}"))
     except Caterva2Error as error:
@@ -107,8 +120,10 @@ async def serving(create_app: AppFactory[Settings], settings: Settings) -> Async
     Raises:
         Exception: what the app's lifespan raises; on leaving, what crashed a background task.
     """
+    tls = _tls(settings)
     with listening(settings.http) as (bound, address):
-        server = AppServer(create_app(settings, address), bound)
+        address = replace(address, tls=tls is not None)
+        server = AppServer(create_app(settings, address), bound, tls=tls)
         task = asyncio.create_task(server.run(), name=f"server on {address}")
         try:
             await _started(server, task)
@@ -138,30 +153,37 @@ class AppServer:
     Args:
         app: the app; not yet started.
         bound: the socket; already listening.
+        tls: what it speaks TLS with; None is plain HTTP.
         access_log: whether to log each request.
     """
 
-    def __init__(self, app: Starlette, bound: socket.socket, *, access_log: bool = False) -> None:
+    def __init__(
+        self, app: Starlette, bound: socket.socket, *, tls: Reloadable | None = None, access_log: bool = False
+    ) -> None:
         # A redirect names the address that we listen on, which is not the one that clients use behind a proxy.
         app.router.redirect_slashes = False
         self.crash: BaseException | None = None
         self.started = asyncio.Event()
         self._app = app
         self._socket = bound
+        self._tls = tls
         self._access_log = access_log
         self._server: _Server | None = None
         self._task: asyncio.Task[None] | None = None
         self._stops = 0
         self._on_stop: list[Callable[[], None]] = []
+        self._on_reload: list[Callable[[], object]] = [] if tls is None else [tls.reload]
 
     async def run(self) -> None:
         """Start the app, serve it until `stop`, and end it."""
         self._task = asyncio.current_task()
         self._app.state.on_crash = self._crashed
         self._app.state.on_stop = self._on_stop
+        self._app.state.on_reload = self._on_reload
         async with self._app.router.lifespan_context(self._app) as state:
             app = _WithState(self._app, state or {})
-            server = self._server = _Server(_config(app, access_log=self._access_log), self.started.set)
+            config = _config(app, self._tls, access_log=self._access_log)
+            server = self._server = _Server(config, self.started.set)
             if self._stops == 0:
                 await server.serve(sockets=[self._socket])
                 await _finish(server.server_state.tasks)
@@ -178,6 +200,14 @@ class AppServer:
         if self._stops > 1:
             self._server.force_exit = True
             self._cancel()
+
+    def reload(self) -> None:
+        """Read certificates again, and what else an app put into `app.state.on_reload`; with nothing there, end."""
+        if not self._on_reload:
+            # As ever: the terminal that it was started in is closed.
+            self.stop()
+        for each in self._on_reload:
+            each()
 
     def _cancel(self) -> None:
         if self._task is not None:
@@ -217,8 +247,8 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _config(app: ASGIApp, *, access_log: bool) -> uvicorn.Config:
-    return uvicorn.Config(
+def _config(app: ASGIApp, tls: Reloadable | None, *, access_log: bool) -> uvicorn.Config:
+    config = uvicorn.Config(
         app,
         lifespan="off",
         http="httptools",
@@ -231,6 +261,10 @@ def _config(app: ASGIApp, *, access_log: bool) -> uvicorn.Config:
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_GRACE,
     )
+    config.load()
+    # Not from files that uvicorn is told, which it would read in its own way, and never again.
+    config.ssl = tls.context if tls is not None else None
+    return config
 
 
 async def _finish(tasks: set[asyncio.Task[None]]) -> None:
@@ -243,6 +277,7 @@ async def _until_stopped(server: AppServer, greeting: str) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, server.stop)
+    loop.add_signal_handler(signal.SIGHUP, server.reload)
     task = asyncio.create_task(server.run(), name="server")
     try:
         await _started(server, task)
@@ -261,6 +296,14 @@ async def _until_stopped(server: AppServer, greeting: str) -> int:
         # Not a fault of the program: something that could not be known at start-up, such as a name taken.
         raise server.crash
     return ExitStatus.CRASHED if server.crash else ExitStatus.OK
+
+
+def _tls(settings: DaemonSettings) -> Reloadable | None:
+    if settings.certificate is not None:
+        return Reloadable(settings.certificate, settings.key)
+    if settings.key is not None:
+        raise SettingsError(f"{settings.key}: is a key without a certificate: set certificate too")
+    return None
 
 
 def _refuse(title: str, error: Caterva2Error) -> int:

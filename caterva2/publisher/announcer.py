@@ -258,12 +258,11 @@ class Announcer:
         return Change(root=self.identity.name, epoch=self._journal.head.epoch, time=time.time(), **entry.model_dump())
 
 
-async def is_alive(announcement: RootAnnouncement) -> bool:
+async def is_alive(announcement: RootAnnouncement, tls: ssl.SSLContext | None = None) -> bool:
     """Ask the publisher of an announcement whether it is still the one."""
     try:
-        async with httpx.AsyncClient(
-            timeout=_CHECK_TIMEOUT, trust_env=False, verify=ssl.create_default_context()
-        ) as client:
+        verify = tls or ssl.create_default_context()
+        async with httpx.AsyncClient(timeout=_CHECK_TIMEOUT, trust_env=False, verify=verify) as client:
             answer = await client.get(f"{announcement.http}/health")
             return Health.model_validate_json(answer.content).instance == announcement.instance
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import logging
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, Final
@@ -22,15 +25,20 @@ from caterva2.daemon.http import error_handlers
 from caterva2.daemon.locator import bus_urls
 from caterva2.daemon.statedir import StateDir
 from caterva2.daemon.supervisor import Supervisor
+from caterva2.daemon.tls import client_context
 from caterva2.models import ChangeEntry
-from caterva2.publisher.announcer import Announcer, Identity, NameTakenError
+from caterva2.publisher.announcer import Announcer, Identity, NameTakenError, is_alive
 from caterva2.publisher.changes import Journal
 from caterva2.publisher.directory import Directory
+from caterva2.publisher.guard import Guard, Guarded, Policy
+from caterva2.publisher.keys import BrokerKeys
 from caterva2.publisher.metrics import Metered, Metrics
 from caterva2.publisher.reader import Reader
 from caterva2.publisher.routes import Publisher, State, routes
 from caterva2.publisher.watcher import Watcher, open_inotify
 from caterva2.settings import PublisherSettings
+
+logger = logging.getLogger(__name__)
 
 JOURNAL: Final = "journal.sqlite"
 _FIRST_ANNOUNCEMENT: Final = 2.0
@@ -49,17 +57,22 @@ def create_app(settings: PublisherSettings, address: Address, *, join_bus: JoinB
         join_bus: makes its end of the bus, from the settings, its last will and its number of births.
     """
     metrics = Metrics()
+    policy = Policy.of(settings, address)
+    door = _Door()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
         # Otherwise a thread that compresses would hold up all others.
         blosc2.set_releasegil(True)
         identity = _identity(settings, address)
+        tls = client_context(settings.bus.ca, settings.bus.certificate, settings.bus.key)
         async with AsyncExitStack() as stack:
             state = stack.enter_context(StateDir(settings.statedir))
+            keys = None if policy.open else door.close(settings, state, tls)
+            _say_who_may_read(settings, policy)
             journal = await to_thread.run_sync(Journal, state.path / JOURNAL)
             stack.callback(journal.close)
-            announcer = Announcer(identity, journal)
+            announcer = Announcer(identity, journal, functools.partial(is_alive, tls=tls))
 
             def tell(changes: list[ChangeEntry]) -> None:
                 metrics.changes += len(changes)
@@ -71,8 +84,11 @@ def create_app(settings: PublisherSettings, address: Address, *, join_bus: JoinB
                 stack.enter_context(inotify)
             watcher = Watcher(directory, journal, tell, settle=settings.settle, rescan=settings.rescan, inotify=inotify)
             await watcher.catch_up()
-            bus = await _join(stack, settings, announcer, journal, join_bus)
+            join = join_bus or functools.partial(_bus_client, tls=tls)
+            bus = await _join(stack, settings, announcer, journal, join, given=join_bus is not None)
             tasks = await stack.enter_async_context(Supervisor.of(app))
+            if keys is not None:
+                tasks.start(keys.follow(), "follow the broker's keys")
             tasks.start(watcher.run(), "watch the root")
             if bus is not None:
                 await _announce(app, tasks, announcer, bus, Topics(settings.bus.prefix))
@@ -83,8 +99,33 @@ def create_app(settings: PublisherSettings, address: Address, *, join_bus: JoinB
         routes=routes(),
         lifespan=lifespan,
         exception_handlers=error_handlers(),
-        middleware=[Middleware(Metered, metrics)],
+        middleware=[Middleware(Metered, metrics), Middleware(Guarded, lambda: door.guard)],
     )
+
+
+class _Door:
+    """The guard, which the middleware needs before the lifespan has made it."""
+
+    def __init__(self) -> None:
+        self.guard: Guard | None = None
+
+    def close(self, settings: PublisherSettings, state: StateDir, tls: ssl.SSLContext) -> BrokerKeys | None:
+        """Let in only who shows a token; return the keys that it is checked with."""
+        keys = BrokerKeys(settings.broker, state, tls) if settings.broker else None
+        self.guard = Guard(settings.name, settings.token, keys)
+        if keys is not None:
+            keys.on_change = self.guard.forget
+        return keys
+
+
+def _say_who_may_read(settings: PublisherSettings, policy: Policy) -> None:
+    if policy.open:
+        remedy = '; [publisher] access = "token" would let in only who shows a token' if policy.exposed else ""
+        level = logging.WARNING if policy.exposed else logging.INFO
+        logger.log(level, "root %s is open to all: %s%s", settings.name, policy.reason, remedy)
+        return
+    kinds = [*(["the broker's"] if settings.broker else []), *(["its own"] if settings.token else [])]
+    logger.info("root %s wants a token (%s): %s", settings.name, " or ".join(kinds), policy.reason)
 
 
 def _identity(settings: PublisherSettings, address: Address) -> Identity:
@@ -99,20 +140,26 @@ def _identity(settings: PublisherSettings, address: Address) -> Identity:
 
 
 async def _join(
-    stack: AsyncExitStack, settings: PublisherSettings, announcer: Announcer, journal: Journal, join_bus: JoinBus | None
+    stack: AsyncExitStack,
+    settings: PublisherSettings,
+    announcer: Announcer,
+    journal: Journal,
+    join: JoinBus,
+    *,
+    given: bool,
 ) -> Bus | None:
-    if not (join_bus or settings.broker or settings.bus.url):
+    if not (given or settings.broker or settings.bus.url):
         return None
     birth = await to_thread.run_sync(journal.begin_births)
-    bus = await stack.enter_async_context((join_bus or _bus_client)(settings, announcer.will, birth))
+    bus = await stack.enter_async_context(join(settings, announcer.will, birth))
     # Said after the announcer's task has ended, which would contradict it.
     stack.push_async_callback(announcer.say_goodbye, bus)
     return bus
 
 
-def _bus_client(settings: PublisherSettings, will: Will, birth: int) -> BusClient:
+def _bus_client(settings: PublisherSettings, will: Will, birth: int, *, tls: ssl.SSLContext) -> BusClient:
     return BusClient(
-        bus_urls(settings.broker, settings.bus),
+        bus_urls(settings.broker, settings.bus, tls),
         topics=Topics(settings.bus.prefix),
         client_id=f"cat2pub-{settings.name}",
         will=will,
@@ -120,6 +167,7 @@ def _bus_client(settings: PublisherSettings, will: Will, birth: int) -> BusClien
         keepalive=settings.bus.keepalive,
         username=settings.bus.username or None,
         password=settings.bus.password or None,
+        tls=tls,
     )
 
 

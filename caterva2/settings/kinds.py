@@ -14,6 +14,8 @@ from caterva2.paths import RootName
 
 ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
 _SIZE = re.compile(r"(?P<number>\d{1,15}(\.\d{1,3})?) ?(?P<unit>[KMGTkmgt]?)(i?[bB])?")
+# Characters; 16 random hexadecimal digits are 64 bits, which nobody tries out over a network.
+_LEAST_TOKEN = 16
 # Bytes; what a download reads ahead must fit.
 _LEAST_CACHE = 16 << 20
 _BUS_PREFIX = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
@@ -86,6 +88,41 @@ def _directory(value: object) -> object:
     return value
 
 
+def _optional_file(value: object) -> object:
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError(f"{value!r} is not the path of a file: name one")
+    return value or None
+
+
+def _optional_switch(value: object) -> object:
+    """A bool from a file, or from the texts true and false; "" is neither."""
+    if isinstance(value, str):
+        known = {"": None, "true": True, "false": False}
+        if value.lower() not in known:
+            raise ValueError(f"{value!r} is not possible: use true or false, or leave it out")
+        return known[value.lower()]
+    return value
+
+
+def _token(value: str) -> str:
+    """A secret that goes into a header, and that nobody guesses."""
+    if value and not (value.isascii() and value.isprintable() and " " not in value):
+        raise ValueError("a token is of printable ASCII, without spaces: make one with `openssl rand -hex 24`")
+    if 0 < len(value) < _LEAST_TOKEN:
+        raise ValueError(f"is too easy to guess: make one of {_LEAST_TOKEN} and more with `openssl rand -hex 24`")
+    return value
+
+
+def _tokens(value: object) -> object:
+    """Tokens by root, from a table, or from the text `foo=TOKEN,bar=TOKEN`."""
+    if not isinstance(value, str):
+        return value
+    pairs = [pair.strip().partition("=") for pair in value.split(",") if pair.strip()]
+    if not all(equals for _, equals, _ in pairs):
+        raise ValueError("is not of the form ROOT=TOKEN,ROOT=TOKEN")
+    return {root.strip(): token.strip() for root, _, token in pairs}
+
+
 def _size(value: object) -> int | None:
     """Bytes from a number, or from a text such as 50G; "" is no limit."""
     if value is None or value == "":
@@ -108,6 +145,9 @@ MqttListener = Annotated[Address | None, PlainValidator(_mqtt_listener)]
 OptionalUrl = Annotated[str | None, AfterValidator(_optional_base_url)]
 BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
 Directory = Annotated[Path, BeforeValidator(_directory)]
+OptionalFile = Annotated[Path | None, BeforeValidator(_optional_file)]
+OptionalSwitch = Annotated[bool | None, BeforeValidator(_optional_switch)]
+Token = Annotated[str, AfterValidator(_token)]
 ServiceId = Annotated[str, AfterValidator(_service_id)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
 CacheSize = Annotated[int | None, BeforeValidator(_size)]
@@ -115,4 +155,5 @@ SubscriberUrl = Annotated[str, AfterValidator(base_url)]
 BusUrl = Annotated[str, AfterValidator(_bus_url)]
 BusPrefix = Annotated[str, AfterValidator(_bus_prefix)]
 PublishedName = Annotated[str, AfterValidator(_root_name)]
+TokensByRoot = Annotated[dict[PublishedName, Token], BeforeValidator(_tokens)]
 Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from caterva2.address import Address, base_url
 from caterva2.errors import Caterva2Error, SettingsError
 from caterva2.settings.models import (
     SECTIONS,
@@ -21,6 +23,7 @@ from caterva2.settings.models import (
 from caterva2.settings.sources import CONF_FILE, WITH_ID, Given, Options, Section, Source, one_line, read_sources
 
 _Settings = TypeVar("_Settings", bound=ServiceSettings)
+_Model = TypeVar("_Model", bound=BaseModel)
 _Layer: TypeAlias = Mapping[str, Given | Section]
 
 
@@ -57,9 +60,18 @@ def load_subscriber(options: Options, environ: Mapping[str, str], cwd: Path) -> 
 def load_client(options: Options, environ: Mapping[str, str], cwd: Path) -> ClientSettings:
     """Make the settings of a client; as `load_broker`."""
     sources = read_sources("client", options, environ, cwd)
-    given = _partner(sources, "subscriber")
-    derived = Source({"client": {"subscriber": given}} if given else {})
+    found = {name: _partner(sources, name) for name in ("subscriber", "broker")}
+    if not _has_url(found["broker"]):
+        del found["broker"]  # few clients ever ask it, so it must not keep the others away
+    derived = Source({"client": {name: given for name, given in found.items() if given is not None}})
     return _load(ClientSettings, "client", [*sources, derived], cwd)
+
+
+def _has_url(given: Given | None) -> bool:
+    try:
+        return given is not None and bool(base_url(given.value))
+    except Caterva2Error:
+        return False
 
 
 def _broker_of(sources: list[Source], section: str) -> Source:
@@ -72,8 +84,21 @@ def _partner(sources: list[Source], section: str) -> Given | None:
         for key in ("urlbase", "http"):
             given = source.sections.get(section, {}).get(key)
             if given is not None and given.value != "":
-                return given
+                return _with_scheme(given) if key == "http" and _speaks_tls(sources, section) else given
     return None
+
+
+def _speaks_tls(sources: list[Source], section: str) -> bool:
+    given = (source.sections.get(section, {}).get("certificate") for source in sources)
+    return next((each.value != "" for each in given if each is not None), False)
+
+
+def _with_scheme(given: Given) -> Given:
+    try:
+        return Given(replace(Address.parse(given.value), tls=True).url, given.place)
+    except Caterva2Error:
+        # The partner's own check says what is wrong with it.
+        return given
 
 
 def _load(model: type[_Settings], section: str, sources: list[Source], cwd: Path) -> _Settings:
@@ -84,8 +109,14 @@ def _load(model: type[_Settings], section: str, sources: list[Source], cwd: Path
         settings = model(**layered)
     except ValidationError as error:
         raise SettingsError(_explain(error.errors()[0], section, sources, layers)) from None
-    paths = {key: cwd / value for key, value in settings if isinstance(value, Path)}
-    return settings.model_copy(update=paths)
+    return _below(settings, cwd)
+
+
+def _below(model: _Model, cwd: Path) -> _Model:
+    """Let relative paths start at the current directory."""
+    paths = {key: cwd / value for key, value in model if isinstance(value, Path)}
+    models = {key: _below(value, cwd) for key, value in model if isinstance(value, BaseModel)}
+    return model.model_copy(update=paths | models)
 
 
 def _layers(section: str, sources: list[Source], identifier: str) -> list[_Layer]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -19,11 +19,15 @@ from caterva2.settings.kinds import (
     ListenAddress,
     LogLevel,
     MqttListener,
+    OptionalFile,
+    OptionalSwitch,
     OptionalUrl,
     PublishedName,
     Seconds,
     ServiceId,
     SubscriberUrl,
+    Token,
+    TokensByRoot,
 )
 
 
@@ -40,6 +44,12 @@ class BusSettings(BaseModel):
     """The name to join the MQTT broker with; "" joins anonymously, as cat2bro's own allows."""
     password: str = Field(default="", repr=False)
     """The password of that name."""
+    ca: OptionalFile = None
+    """The file of more authorities whose certificates are believed, of bus, broker and publishers."""
+    certificate: OptionalFile = None
+    """The file of our own certificate, for servers that ask their clients for one."""
+    key: OptionalFile = None
+    """The file of its private key, when it is not in the same one."""
     keepalive: int = Field(default=15, ge=1, le=3600)
     """Seconds between two signs of life; 15 notices a dead connection within 30, for 2 bytes each."""
 
@@ -70,12 +80,40 @@ class BrokerSettings(ServiceSettings):
 
     http: ListenAddress = Address("localhost", 8000)
     """Where it listens for HTTP and MQTT over WebSocket; only this machine, until told otherwise."""
-    mqtt: MqttListener = Field(default_factory=lambda data: _mqtt_address(data["http"]))
-    """Where it listens for MQTT tools; port 1883, which they assume, on the host of `http`; "" is nowhere."""
+    certificate: OptionalFile = None
+    """The file of a certificate, with which `http` speaks https, and `mqtts` TLS; SIGHUP has it read again."""
+    key: OptionalFile = None
+    """The file of its private key, when it is not in the same one."""
+    client_ca: OptionalFile = None
+    """The file of the authorities whose clients alone may come to `mqtts`; a common name stands for a user."""
+    mqtt: MqttListener = Field(default_factory=lambda data: _mqtt_address(data))
+    """Where it listens for MQTT tools; port 1883 on the host of `http`, or nowhere with a certificate."""
+    mqtts: MqttListener = Field(default_factory=lambda data: _mqtts_address(data))
+    """Where it listens for MQTT with TLS; port 8883 on the host of `http` with a certificate, else nowhere."""
     statedir: Directory = Path("_caterva2/bro")
-    """The directory of its state: the roots that it knows."""
+    """The directory of its state: the roots that it knows, retained messages, the key that tokens are signed with."""
     urlbase: OptionalUrl = None
     """The address that others reach it at, when it is not that of `http` (a reverse proxy, `*:port`)."""
+    users: OptionalFile = None
+    """The file of the users who may join the bus by name and password; `cat2bro user` makes it."""
+    anonymous: OptionalSwitch = None
+    """Whether clients may join the bus without a name; left out, those on this machine itself may."""
+    token_lifetime: Annotated[float, Field(ge=10, le=86400, allow_inf_nan=False)] = 3600.0
+    """Seconds that a token for publishers holds; subscribers get new ones at half of it."""
+    max_clients: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    """Clients of the bus at once; each takes a file descriptor, and some 40 KB."""
+    max_logins: Annotated[int, Field(ge=1, le=1_000_000)] = 30
+    """Failed logins in a minute from one address; further ones are refused without a look."""
+    max_packet: Annotated[int, Field(ge=69_632, le=268_435_455)] = 69_632
+    """Bytes of a message with its topic; the daemons' own have at most the default."""
+    max_subscriptions: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    """Subscriptions of a client."""
+    max_retained: Annotated[int, Field(ge=1, le=10_000_000)] = 250_000
+    """Retained messages; there is one for every root and one for every daemon."""
+    max_queue: Annotated[int, Field(ge=1 << 20, le=1 << 40)] = 8 << 20
+    """Bytes that wait for a client that does not read; beyond, it is cut off, and may come again."""
+    sys_interval: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 0.0
+    """Seconds between two publications of figures below `$SYS`; 0 is never."""
     loglevel: LogLevel = "info"
     """The least severe messages to log: debug, info, warning or error; info tells who comes and goes."""
     bus: BusSettings = BusSettings()
@@ -99,6 +137,14 @@ class PublisherSettings(ServiceSettings):
     """The address that it announces, when it is not that of `http` (a reverse proxy, `*:port`)."""
     broker: BrokerUrl = "http://localhost:8000"
     """The broker's address; "" is none. Left out, it is that of the `[broker]` section."""
+    certificate: OptionalFile = None
+    """The file of a certificate, with which `http` speaks https; SIGHUP has it read again."""
+    key: OptionalFile = None
+    """The file of its private key, when it is not in the same one."""
+    access: Literal["auto", "open", "token"] = "auto"
+    """Whom it answers: all (open), or who shows a token; auto is open when it listens on loopback only."""
+    token: Token = Field(default="", repr=False)
+    """A token that it accepts beside those of the broker. Better put into the environment than into a file."""
     loglevel: LogLevel = "info"
     """The least severe messages to log: debug, info, warning or error; info tells who comes and goes."""
     heartbeat: Seconds = 30.0
@@ -124,12 +170,18 @@ class SubscriberSettings(ServiceSettings):
     """The address that clients reach it at, when it is not that of `http` (a reverse proxy, `*:port`)."""
     broker: BrokerUrl = "http://localhost:8000"
     """The broker's address; "" is none. Left out, it is that of the `[broker]` section."""
+    certificate: OptionalFile = None
+    """The file of a certificate, with which `http` speaks https; SIGHUP has it read again."""
+    key: OptionalFile = None
+    """The file of its private key, when it is not in the same one."""
     loglevel: LogLevel = "info"
     """The least severe messages to log: debug, info, warning or error; info tells who comes and goes."""
     max_staleness: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 1.0
     """Seconds that a copy is served unchecked while the bus is away; 1 spares most reads a question."""
     cache_size: CacheSize = None
     """The disk that copies of remote datasets may take, such as "50G"; "" is as much as there is."""
+    tokens: TokensByRoot = Field(default={}, repr=False)
+    """Tokens to show to publishers whose root the broker gives none for, by root."""
     secret: str = Field(default="", repr=False)
     """What logins are signed with; "" is no logins. Better put into CATERVA2_SECRET than into a file."""
     bus: BusSettings = BusSettings()
@@ -141,10 +193,14 @@ class ClientSettings(ServiceSettings):
 
     subscriber: SubscriberUrl = "http://localhost:8002"
     """The subscriber's address. Left out, it is `urlbase`, or else `http`, of the `[subscriber]` section."""
+    broker: SubscriberUrl = "http://localhost:8000"
+    """The broker's address, for `cat2cli bus`. Left out, it is that of the `[broker]` section."""
     username: str = ""
     """The name to log in with; "" reads what is open to all."""
     password: str = Field(default="", repr=False)
     """The password of that name."""
+    ca: OptionalFile = None
+    """The file of more authorities whose certificates are believed."""
 
     @property
     def urlbase(self) -> str:
@@ -152,8 +208,16 @@ class ClientSettings(ServiceSettings):
         return self.subscriber
 
 
-def _mqtt_address(http: Address) -> Address:
-    return Address("localhost" if http.socket else http.host, 1883)
+def _mqtt_address(data: Mapping[str, Any]) -> Address | None:
+    return None if data.get("certificate") else Address(_host_for_mqtt(data["http"]), 1883)
+
+
+def _mqtts_address(data: Mapping[str, Any]) -> Address | None:
+    return Address(_host_for_mqtt(data["http"]), 8883) if data.get("certificate") else None
+
+
+def _host_for_mqtt(http: Address) -> str:
+    return "localhost" if http.socket else http.host
 
 
 def _statedir(kind: str, identifier: str) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -159,6 +159,10 @@ def _check_type(info: FieldInfo, value: object, place: str) -> None:
             isinstance(value, (int, float)) and not isinstance(value, bool),
             "a number, without quotes",
         )
+    elif info.annotation == bool | None:
+        good, kind = isinstance(value, bool) or value == "", "true or false, without quotes"
+    elif get_origin(info.annotation) is dict:
+        good, kind = isinstance(value, dict), 'a table, such as { name = "text" }'
     else:
         good, kind = isinstance(value, str), "a text in quotes"
     if not good:

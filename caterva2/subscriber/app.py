@@ -6,6 +6,7 @@ import asyncio
 import re
 import secrets
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -23,10 +24,12 @@ from caterva2.daemon.http import error_handlers
 from caterva2.daemon.locator import bus_urls
 from caterva2.daemon.statedir import StateDir
 from caterva2.daemon.supervisor import Supervisor
+from caterva2.daemon.tls import client_context
 from caterva2.settings import SubscriberSettings
 from caterva2.subscriber.catalog import Catalog
 from caterva2.subscriber.events import EventLog
 from caterva2.subscriber.follower import Follower
+from caterva2.subscriber.grants import Grants
 from caterva2.subscriber.mirrors import MirrorStore
 from caterva2.subscriber.origin import Origin
 from caterva2.subscriber.reader import Reader
@@ -63,7 +66,8 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
             for root, datasets in await asyncio.to_thread(lambda: list(store.load())):
                 catalog.restore(root, datasets)
             stack.callback(_remember, catalog, store)
-            origin = await stack.enter_async_context(Origin.open())
+            tls = client_context(settings.bus.ca, settings.bus.certificate, settings.bus.key)
+            origin = await stack.enter_async_context(Origin.open(Grants(settings.tokens), tls))
             tasks = await stack.enter_async_context(Supervisor.of(app))
             topics = Topics(settings.bus.prefix)
             events = EventLog()
@@ -74,7 +78,7 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
             reader = Reader(catalog, mirrors, origin, own, follower.carry_out, tasks, settings.max_staleness)
             if join_bus or settings.broker or settings.bus.url:
                 status = _status(settings, address)
-                joined = join_bus(settings, topics) if join_bus else _bus_client(settings, topics, status)
+                joined = join_bus(settings, topics) if join_bus else _bus_client(settings, topics, status, tls)
                 bus = await stack.enter_async_context(joined)
                 follower.join(bus, status)
                 stack.push_async_callback(follower.leave)
@@ -92,15 +96,16 @@ def _remember(catalog: Catalog, store: CatalogStore) -> None:
         store.save_root(root)
 
 
-def _bus_client(settings: SubscriberSettings, topics: Topics, status: ServiceStatus) -> BusClient:
+def _bus_client(settings: SubscriberSettings, topics: Topics, status: ServiceStatus, tls: ssl.SSLContext) -> BusClient:
     return BusClient(
-        bus_urls(settings.broker, settings.bus),
+        bus_urls(settings.broker, settings.bus, tls),
         topics=topics,
         client_id=f"cat2sub-{settings.id}" if settings.id else "cat2sub",
         will=lambda birth: status.model_copy(update={"status": "offline", "birth": birth}),
         keepalive=settings.bus.keepalive,
         username=settings.bus.username or None,
         password=settings.bus.password or None,
+        tls=tls,
     )
 
 
@@ -122,4 +127,5 @@ def _status(settings: SubscriberSettings, address: Address) -> ServiceStatus:
         birth=0,
         time=time.time(),
         version=package_version(),
+        user=settings.bus.username,
     )

@@ -25,6 +25,8 @@ from bus import (
     Resync,
     RootAnnouncement,
     ServiceStatus,
+    TokenGrant,
+    TopicError,
     Topics,
 )
 from caterva2.daemon.supervisor import Supervisor
@@ -44,7 +46,7 @@ from caterva2.subscriber.catalog import (
 )
 from caterva2.subscriber.events import EventLog
 from caterva2.subscriber.mirrors import MirrorStore
-from caterva2.subscriber.origin import Origin
+from caterva2.subscriber.origin import Origin, RefusedError
 from caterva2.subscriber.store import CatalogStore
 
 logger = logging.getLogger(__name__)
@@ -101,14 +103,39 @@ class Follower:
         async for event in self._bus.messages():
             match event:
                 case Connected():
-                    await self.carry_out(self._catalog.connected())
+                    # First of all: the broker gives tokens when it sees us come.
+                    await self._ask_for_tokens()
                     await self._introduce("online")
+                    await self.carry_out(self._catalog.connected())
                 case Disconnected():
                     self._catalog.disconnected(time.monotonic())
+                    await self._bus.unsubscribe(*self._token_topic())
+                case TokenGrant():
+                    self._origin.grants.take(event)
                 case Resync():
                     await self.carry_out(self._catalog.connected())
                 case RootAnnouncement() | Changes():
                     await self.carry_out(self._catalog.apply(event, time.monotonic()))
+
+    async def _ask_for_tokens(self) -> None:
+        """Subscribe to our own topic of tokens.
+
+        It is done at each connection, and taken back with it: a broker that refuses it would refuse all subscriptions
+        of the next connection, of which this was one.
+        """
+        assert self._bus is not None
+        try:
+            await self._bus.subscribe(*self._token_topic())
+        except BusUnavailableError as error:
+            await self._bus.unsubscribe(*self._token_topic())
+            logger.warning("the bus gives no tokens for publishers; those in [subscriber] tokens count: %s", error)
+
+    def _token_topic(self) -> tuple[str, ...]:
+        try:
+            return (self._topics.token(self._status.user),) if self._status is not None else ()
+        except TopicError:
+            # A name with other characters than names have here, of a broker of others: nobody grants it any.
+            return ()
 
     async def leave(self) -> None:
         """Take leave of the bus."""
@@ -211,12 +238,15 @@ class Follower:
                     return
                 logger.info("cannot catch up with %s: %s", name, error)
                 self._again.add(name)
+            except RefusedError:
+                # Said in the log already, once; and a token may come.
+                self._again.add(name)
             except Caterva2Error as error:
                 logger.warning("cannot catch up with %s: %s", name, error)
                 self._again.add(name)
             if name not in self._again:
                 return
-            await asyncio.sleep(pause * uniform(0.5, 1.5))
+            await self._origin.grants.news(pause * uniform(0.5, 1.5))
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _catch_up_once(self, name: RootName) -> None:
@@ -224,7 +254,7 @@ class Follower:
             root, asked = self._catalog.root(name), time.monotonic()
             if root.head is not None:
                 try:
-                    answer = await self._origin.changes(root.http, *root.head)
+                    answer = await self._origin.changes(root, *root.head)
                 except GoneError as error:
                     logger.info("listing %s afresh: %s", name, error)
                 else:
@@ -237,7 +267,7 @@ class Follower:
         asked = time.monotonic()
         head: CatalogHead | None = None
         entries: list[DatasetEntry] = []
-        async for item in self._origin.catalog(root.http):
+        async for item in self._origin.catalog(root):
             if isinstance(item, CatalogHead):
                 head = item
             else:

@@ -245,10 +245,10 @@ class Reader:
         entry = self._catalog.lookup(path)
         if root.live(time.monotonic()) and self._catalog.confirmed(path):
             return entry is not None and entry.etag == mirror.etag
-        return await self._origin.unchanged(root.http, path.name, mirror.etag)
+        return await self._origin.unchanged(root, path.name, mirror.etag)
 
     async def _new_version(self, root: Root, path: DatasetPath, mirror: Mirror | None) -> Mirror:
-        head, skeleton = await self._origin.skeleton(root.http, path.name)
+        head, skeleton = await self._origin.skeleton(root, path.name)
         if mirror is not None and mirror.etag == head.entry.etag and not mirror.transient:
             return mirror
         if self._mirrors.writable:
@@ -408,7 +408,7 @@ class Reader:
         most = mirror.layout.chunksize + CHUNK_HEADER
         batch, size, keeping = list[ChunkRecord](), 0, None
         try:
-            async for record in self._origin.chunks(root.http, mirror.entry.path, mirror.etag, wishes, most):
+            async for record in self._origin.chunks(root, mirror.entry.path, mirror.etag, wishes, most):
                 if record.status is Status.CHANGED:
                     raise VersionChangedError(f"{mirror.path} changed while it was read")
                 batch.append(record)

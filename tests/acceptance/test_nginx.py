@@ -61,7 +61,12 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     write_conf(
         directory,
         {
-            "broker": {"http": f"localhost:{ports['8000']}", "urlbase": made.broker, "mqtt": ""},
+            "broker": {
+                "http": f"localhost:{ports['8000']}",
+                "urlbase": made.broker,
+                "mqtt": "",
+                "anonymous": True,
+            },
             "subscriber": {"http": f"localhost:{ports['8002']}", "urlbase": made.prefixed},
             "publisher": {"name": "foo", "root": str(root), "http": "localhost:0"},
         },

@@ -401,9 +401,10 @@ def uncommented() -> dict[str, Any]:
 @pytest.mark.parametrize("section", sorted(SECTIONS))
 def test_sample_lists_every_setting(section: str) -> None:
     """The sample file has each setting of each section, and no other."""
-    keys = {key for key, value in uncommented()[section].items() if not isinstance(value, dict)}
+    known = SECTIONS[section].model_fields
+    keys = {key for key, value in uncommented()[section].items() if key in known or not isinstance(value, dict)}
 
-    assert SECTIONS[section].model_fields.keys() - {"id", "bus"} == keys
+    assert known.keys() - {"id", "bus"} == keys
 
 
 @pytest.mark.parametrize("name", ["broker", "subscriber", "client"])
@@ -456,3 +457,66 @@ def test_every_setting_has_its_sentence() -> None:
 def test_cache_size(cwd: Path, text: str, size: int | None) -> None:
     """A size is a number with a unit of powers of 1024, or of bytes."""
     assert size == load_subscriber({}, {"CATERVA2_SUBSCRIBER_CACHE_SIZE": text}, cwd).cache_size
+
+
+def test_a_broker_with_a_certificate_is_asked_over_https(cwd: Path) -> None:
+    """Who finds the broker by [broker] http knows by [broker] certificate that it speaks https; so do clients."""
+    text = '[broker]\nhttp = "*:3104"\ncertificate = "b.pem"\n'
+    text += '[subscriber]\nhttp = "localhost:3126"\ncertificate = "s.pem"\n'
+    conf(cwd, text)
+
+    assert "https://localhost:3104" == load_subscriber({}, {}, cwd).broker
+    assert "https://localhost:3126" == load_client({}, {}, cwd).urlbase
+    assert "http://localhost:3104" == load_subscriber({}, {"CATERVA2_BROKER_CERTIFICATE": ""}, cwd).broker
+    assert "http://b:1" == load_subscriber({"broker": "b:1"}, {}, cwd).broker
+
+
+def test_files_start_at_the_current_directory(cwd: Path) -> None:
+    """Relative paths of certificates do, in [bus] too; "" is none."""
+    conf(cwd, '[subscriber]\ncertificate = "s.pem"\nkey = ""\n[bus]\nca = "ca.pem"\n')
+    settings = load_subscriber({}, {}, cwd)
+
+    assert (cwd / "s.pem", None, cwd / "ca.pem") == (settings.certificate, settings.key, settings.bus.ca)
+
+
+def test_tokens_of_publishers(cwd: Path) -> None:
+    """Tokens by root stand in a table, or in a variable of their own form."""
+    conf(cwd, '[subscriber]\ntokens = { foo = "0123456789abcdef", bar = "0123456789abcdefg" }\n')
+    expected = {"foo": "0123456789abcdef", "bar": "0123456789abcdefg"}
+
+    assert expected == load_subscriber({}, {}, cwd).tokens
+    given = {"CATERVA2_SUBSCRIBER_TOKENS": "foo=0123456789abcdef=, baz=0123456789abcdefh"}
+    assert {"foo": "0123456789abcdef=", "baz": "0123456789abcdefh"} == load_subscriber(
+        {}, given, cwd / "foo-root"
+    ).tokens
+    assert "0123456789abcdef" not in repr(load_subscriber({}, {}, cwd))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('tokens = "foo"', r"caterva2.toml: subscriber.tokens: 'foo' has the wrong type: write a table.*"),
+        ("tokens = { foo = 1 }", r"caterva2.toml: subscriber.tokens: .*string.*"),
+        ('tokens = { foo = "short" }', r"caterva2.toml: subscriber.tokens: .*easy to guess.*openssl rand -hex 24.*"),
+        ('tokens = { foo = "0123456789 abcdef" }', r"caterva2.toml: subscriber.tokens: .*printable ASCII.*"),
+        ('tokens = { "a/b" = "0123456789abcdef" }', r"caterva2.toml: subscriber.tokens: 'a/b' .*"),
+        ('certificate = "a\\u0000"', r"caterva2.toml: subscriber.certificate: .*not the path of a file.*"),
+    ],
+)
+def test_mistakes_in_tokens_and_files(cwd: Path, text: str, message: str) -> None:
+    """A token that is none, or of no root, is named."""
+    conf(cwd, f"[subscriber]\n{text}\n")
+
+    with pytest.raises(SettingsError) as caught:
+        load_subscriber({}, {}, cwd)
+
+    assert re.fullmatch(message, str(caught.value)), str(caught.value)
+
+
+@pytest.mark.parametrize(("variable", "value"), [("TOKEN", "short"), ("ACCESS", "closed"), ("TOKEN", "é" * 20)])
+def test_mistakes_of_a_publisher(cwd: Path, variable: str, value: str) -> None:
+    """A token that is too short, or an access that there is not, is named by its variable."""
+    environ = {f"CATERVA2_PUBLISHER_{variable}": value}
+
+    with pytest.raises(SettingsError, match=f"CATERVA2_PUBLISHER_{variable}: "):
+        load_publisher({"name": "foo", "root": "foo-root"}, environ, cwd)

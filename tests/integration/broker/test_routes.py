@@ -61,9 +61,11 @@ def with_broker(work: Callable[[httpx.AsyncClient], Awaitable[T]], statedir: Pat
         ({"Host": "127.0.0.1:{http}"}, ["mqtt://127.0.0.1:{mqtt}", "ws://127.0.0.1:{http}/mqtt"]),
         ({"Host": "[::1]:{http}"}, ["mqtt://[::1]:{mqtt}", "ws://[::1]:{http}/mqtt"]),
         ({"Host": "broker.example.org"}, ["mqtt://broker.example.org:{mqtt}", "ws://broker.example.org/mqtt"]),
+        # Who came over TLS is not sent to where passwords are read along.
+        ({"Host": "broker.example.org", "X-Forwarded-Proto": "https"}, ["wss://broker.example.org/mqtt"]),
         (
-            {"Host": "broker.example.org", "X-Forwarded-Proto": "https"},
-            ["wss://broker.example.org/mqtt", "mqtt://broker.example.org:{mqtt}"],
+            {"Host": "broker.example.org", "X-Forwarded-Proto": "http"},
+            ["ws://broker.example.org/mqtt", "mqtt://broker.example.org:{mqtt}"],
         ),
         ({"Host": "a b/c?d"}, ["mqtt://localhost:{mqtt}", "ws://localhost:{http}/mqtt"]),
         ({"Host": "x:99999999"}, ["mqtt://localhost:{mqtt}", "ws://localhost:{http}/mqtt"]),

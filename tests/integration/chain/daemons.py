@@ -102,11 +102,13 @@ class Chain:
     Args:
         portal: to the loop that they run in.
         directory: for all their files; the root is the directory `foo` in it.
+        ca: the file of the authority that clients believe, for daemons that speak TLS.
         settings: more settings, for those of the daemons that know them.
     """
 
-    def __init__(self, portal: BlockingPortal, directory: Path, **settings: Any) -> None:
+    def __init__(self, portal: BlockingPortal, directory: Path, *, ca: Path | None = None, **settings: Any) -> None:
         self.directory = directory
+        self.ca = ca
         self.root = directory / ROOT
         self.root.mkdir(exist_ok=True)
         self.broker = Daemon(portal, create_broker, _broker(directory, settings))
@@ -145,7 +147,7 @@ class Chain:
     def client(self) -> Client:
         """The Python client."""
         if self._client is None:
-            self._client = Client(self.subscriber.url)
+            self._client = Client(self.subscriber.url, ca=self.ca)
         return self._client
 
     @property

@@ -28,7 +28,7 @@ def settings_for(tmp_path: Path, name: str = "foo", **more: object) -> Publisher
     root = tmp_path / "root"
     root.mkdir(exist_ok=True)
     values = {"name": name, "root": root, "statedir": tmp_path / f"state-{name}", "broker": "", "heartbeat": 60.0}
-    return PublisherSettings(http=Address("localhost", 0), **(values | more))
+    return PublisherSettings(**({"http": Address("localhost", 0)} | values | more))
 
 
 def joining(broker: MemoryBroker) -> JoinBus:

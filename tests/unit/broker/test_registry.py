@@ -250,3 +250,47 @@ def test_flood_of_names_is_bounded() -> None:
 
     assert len(registry.names()) == len(registry.saved().services) == MAX_ENTRIES
     assert [Save()] == registry.announce(root(name="r0", seq=9, time=1001.0), 1.0)
+
+
+def test_owners() -> None:
+    """The first claim of a root holds until it is released; another life knows it."""
+    registry = Registry()
+
+    assert registry.claim("foo", "pia")
+    assert not registry.claim("foo", "bob")
+    again = Registry(Saved.model_validate_json(registry.saved().model_dump_json()))
+    assert ("pia", None) == (again.owner("foo"), again.owner("bar"))
+    assert [Save()] == again.release("foo")
+    assert [] == again.release("foo")
+    assert again.claim("foo", "bob")
+    assert {"foo": "bob"} == again.owners()
+
+
+def test_an_owner_outlives_the_root() -> None:
+    """An announcement that is cleared takes the root away, not its owner."""
+    registry = Registry()
+    registry.claim("foo", "pia")
+    registry.announce(root(), 0.0)
+    registry.remove("foo")
+
+    assert "pia" == registry.owner("foo")
+
+
+def test_a_file_of_before_owners() -> None:
+    """What an earlier release saved is read, and belongs to nobody."""
+    registry = Registry(Saved.model_validate({"roots": [root().model_dump()], "services": []}))
+
+    assert ({}, ["foo"]) == (registry.owners(), registry.names())
+
+
+def test_who_is_there() -> None:
+    """Tokens are for subscribers that are online, of roots that are."""
+    registry = Registry()
+    registry.announce(root(), 0.0)
+    registry.announce(root(name="gone", status="offline"), 0.0)
+    registry.tell(service(user="sue"))
+    registry.tell(service(id="t", user=""))
+    registry.tell(service(id="u", user="ute", status="offline"))
+    registry.tell(service(kind="publisher", user="pia"))
+
+    assert (["foo"], {"sue", ""}) == (registry.online(), registry.subscribers())

@@ -9,7 +9,7 @@ import tempfile
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ class Rules:
     """By user; with none, everybody may come in."""
     topics: Mapping[str, list[str]] | None = None
     """Filters that a user may publish and subscribe to; `anonymous` is who has no name."""
+    connections: int | None = None
+    """How many there may be at once."""
 
 
 OPEN = Rules()
@@ -74,6 +76,8 @@ class RulesAccess:
 @asynccontextmanager
 async def ours(rules: Rules = OPEN, limits: Limits | None = None) -> AsyncIterator[int]:
     """The embedded broker; its port."""
+    if rules.connections is not None:
+        limits = replace(limits or Limits(), connections=rules.connections)
     async with EmbeddedBroker(listeners=LOOPBACK, access=RulesAccess(rules), limits=limits) as broker:
         (port,) = broker.ports
         assert port is not None
@@ -87,7 +91,8 @@ async def plain(rules: Rules = OPEN) -> AsyncIterator[int]:
     with tempfile.TemporaryDirectory(prefix="cat2-amqtt-") as directory, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The 'acl' option is deprecated")  # and what it recommends does not load
         plugins = _amqtt_plugins(rules, Path(directory))
-        config = {"listeners": {"default": {"type": "tcp", "bind": "127.0.0.1:0"}}, "plugins": plugins}
+        listener = {"type": "tcp", "bind": "127.0.0.1:0", "max_connections": rules.connections or 0}
+        config = {"listeners": {"default": listener}, "plugins": plugins}
         broker = amqtt.broker.Broker(config)
         await broker.start()
         try:
@@ -132,6 +137,8 @@ async def mosquitto(rules: Rules = OPEN) -> AsyncIterator[int]:
 
 def _mosquitto_config(rules: Rules, directory: Path, port: int) -> Path:
     lines = [f"listener {port} 127.0.0.1", "log_dest none", "user root" if os.geteuid() == 0 else ""]
+    # Mosquitto 2.0.11 lets one more in than it is told to.
+    lines.append(f"max_connections {-1 if rules.connections is None else rules.connections - 1}")
     lines.append(f"allow_anonymous {'false' if rules.passwords else 'true'}")
     if rules.passwords:
         passwords = directory / "passwords"

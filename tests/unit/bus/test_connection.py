@@ -162,7 +162,8 @@ def test_a_refused_client_disturbs_nobody(open_broker: OpenBroker) -> None:
         assert await intruder.ended()
         await victim.send(publish("a", b"still here"))
 
-        assert b"still here" == (await victim.read(PUBLISH)).payload
+        async with asyncio.timeout(2):
+            assert b"still here" == (await victim.read(PUBLISH)).payload
         await asyncio.gather(intruder.cut(), victim.leave())
 
     run(open_broker, scenario, ALICE)
@@ -285,22 +286,29 @@ def test_the_largest_message_passes() -> None:
     run(ours, scenario)
 
 
-@pytest.mark.parametrize("topic", ["$SYS/x", "a/#", "a/+", "", b"\xff", "a\0", "/".join("a" * 100)])
-def test_some_topics_cannot_be_published_to(topic: str | bytes) -> None:
+@corrects_amqtt
+@pytest.mark.parametrize("topic", ["a/#", "a/+", b"\xff", "a\0"])
+def test_some_topics_cannot_be_published_to(open_broker: OpenBroker, topic: str | bytes) -> None:
     """The client is cut off, nothing of the bad packet is taken for the next."""
 
     async def scenario(port: int) -> None:
         watcher = await RawClient.join(port, connect("watcher"))
-        await watcher.send(subscribe("#", "$SYS/#"))
+        await watcher.send(subscribe("#", "$SYS/x"))
         await watcher.read(SUBACK)
         client = await RawClient.join(port)
         await client.send(publish(topic, b"\x30\x04\0\1ax"))
 
-        assert await client.ended()
+        assert await client.ended(within=1)
         assert [] == await watcher.received_until_pong()
         await asyncio.gather(client.cut(), watcher.leave())
 
-    run(ours, scenario)
+    run(open_broker, scenario)
+
+
+@pytest.mark.parametrize("topic", ["$SYS/x", "", "/".join("a" * 100)])
+def test_more_topics_cannot_be_published_to(topic: str) -> None:
+    """Those of the broker itself, none at all, and those beyond the limits; Mosquitto has other ones."""
+    test_some_topics_cannot_be_published_to(ours, topic)
 
 
 @corrects_amqtt_alone
@@ -334,7 +342,7 @@ def test_subscriptions_are_limited() -> None:
 
 
 def test_clients_of_other_versions_are_told() -> None:
-    """An MQTT 5 client gets an answer that it understands, so that it fails at once."""
+    """An MQTT 5 client gets an answer that it understands, so that it fails at once; Mosquitto lets it in."""
 
     async def scenario(port: int) -> None:
         client = await RawClient.open(port, connect(level=5))

@@ -12,7 +12,7 @@ COMMANDS = [BROKER, PUBLISHER, SUBSCRIBER]
 @pytest.mark.parametrize(
     ("command", "options"),
     [
-        (BROKER, {"conf", "http", "mqtt", "statedir", "loglevel"}),
+        (BROKER, {"conf", "http", "mqtt", "mqtts", "users", "statedir", "loglevel"}),
         (PUBLISHER, {"conf", "id", "http", "statedir", "loglevel", "broker", "name", "root"}),
         (SUBSCRIBER, {"conf", "id", "http", "statedir", "loglevel", "broker"}),
     ],
