@@ -408,6 +408,7 @@ async def _error_of(response: aiohttp.ClientResponse, address: str) -> Caterva2E
         detail = ""
     if not detail and status in _OF_A_PROXY:
         return UnreachableError(f"the publisher at {address} does not answer: a proxy before it says {status}")
-    if not detail or status == 500 or status < 400:
+    error = error_for_status(status, detail)
+    if not detail or status < 400 or error.status == 500:  # also one of 5xx that means nothing to us
         return BadGatewayError(f"the publisher at {address} answered with status {status}")
-    return error_for_status(status, detail)
+    return error

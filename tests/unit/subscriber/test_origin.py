@@ -106,6 +106,7 @@ def outcomes(answer: Answer, *names: str) -> dict[str, Any]:
         (503, b'{"detail": "being written"}', UnavailableError),
         (500, b'{"detail": "Internal Server Error"}', BadGatewayError),
         (500, b"<html>", BadGatewayError),
+        (599, b'{"detail": "../../etc/passwd"}', BadGatewayError),
         (404, b"<html>not ours</html>", BadGatewayError),
         (302, b"", BadGatewayError),
         (204, b"", BadGatewayError),
