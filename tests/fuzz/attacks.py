@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from tests.fuzz.bodies import Bodies
-from tests.fuzz.packets import REFUSED_TOPICS, Packets
+from tests.fuzz.packets import ALLOWED, REFUSED_TOPICS, Packets
 from tests.fuzz.witness import CLIENT_ID
 from tests.unit.bus.raw import PINGREQ, connect, packet, publish, subscribe, text
 
@@ -83,7 +83,7 @@ class Attacker:
         rng = self.rng
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         del reader
-        begun = connect("half", keepalive=rng.choice((0, 1, 60)), will=("fuzz/half", b"gone"))
+        begun = connect("half", keepalive=rng.choice((0, 1, 60)), will=(f"{ALLOWED}half", b"gone"))
         writer.write(begun[: rng.randrange(len(begun) + 1)])
         self._held.append(writer)
         if len(self._held) > 100:
@@ -130,7 +130,7 @@ class Attacker:
 
     async def takeover(self) -> None:
         """Come twice under one name: the first one must go."""
-        name = connect(f"twin-{self.rng.randrange(10**9)}", will=("fuzz/twin", b"gone"))
+        name = connect(f"twin-{self.rng.randrange(10**9)}", will=(f"{ALLOWED}twin", b"gone"))
         async with self._connected() as (first, out), self._connected() as (second, again):
             out.write(name)
             if await _exactly(first, 4) != b"\x20\x02\0\0":
@@ -172,7 +172,7 @@ class Attacker:
 
     async def stuck(self) -> None:
         """Ask for much and read nothing of it: 10 MB are more than the broker keeps for anyone."""
-        topic = f"fuzz/stuck/{self.rng.randrange(10**9)}"
+        topic = f"{ALLOWED}{self.rng.randrange(10**9)}"
         with suppress(TimeoutError):
             async with asyncio.timeout(_VERDICT), self._connected() as (reader, writer):
                 reader._transport.pause_reading()  # type: ignore[attr-defined]

@@ -13,8 +13,10 @@ BAD_TEXT = (
     b"\xe2\x82",  # cut off
     b"",
 )
-TOPICS = ("fuzz/a", "fuzz/b/c", "fuzz/ä/☃", "fuzz//", "fuzz/a b", "/fuzz")
-FILTERS = ("fuzz/#", "fuzz/+", "fuzz/+/c", "+/a", "fuzz/a")
+ALLOWED = "caterva2/change/fuzz-"
+"""A topic begins with this that everybody may publish to: else each conversation would end at its first message."""
+TOPICS = (*(f"{ALLOWED}{name}" for name in "abcdefgh"), "fuzz/ä/☃", "fuzz//", "/fuzz", "caterva2/token/anonymous")
+FILTERS = (f"{ALLOWED}a", "caterva2/change/+", "caterva2/#", "caterva2/+/fuzz-b", "fuzz/#", "+/a", "#")
 REFUSED_TOPICS = ("", "#", "+", "fuzz/#", "fuzz/+/a", "$SYS/broker", "$share/g/fuzz/#", "$")
 BAD_TOPICS = (*REFUSED_TOPICS, "fuzz/\uffff", "fuzz/\x01", "fuzz/\U0001fffe")
 BAD_FILTERS = ("", "#a", "fuzz/a#", "fuzz/#/a", "++", "fuzz/+a", "$share/g/fuzz/#", "$share//", "$share")
@@ -160,7 +162,7 @@ class Packets:
             subscribe("/".join(["+"] * size)),
             subscribe("+/" * size + "#"),
             subscribe(*(f"fuzz/many/{rng.randrange(10**9)}" for _ in range(size // 20))),
-            publish("fuzz/a", bytes(rng.choice((65_536, _MOST, 300_000)))),
+            publish(f"{ALLOWED}a", bytes(rng.choice((65_536, _MOST, 300_000)))),
             packet(0x30, text("fuzz/a"))[:1] + b"\xff\xff\xff\x7f" + bytes(2000),
         )
         return rng.choice(bombs)

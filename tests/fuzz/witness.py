@@ -1,12 +1,14 @@
 """A well-behaved client beside the hostile ones: what it publishes comes back, once, in order, all the time."""
 
 import asyncio
+import json
 import time
 from dataclasses import dataclass, field
 
+from bus.messages import Change, Changes, encode
 from tests.unit.bus.raw import PUBACK, PUBLISH, SUBACK, RawClient, connect, packet, publish, subscribe
 
-TOPIC = "witness/tells"
+TOPIC = "caterva2/change/witness"
 CLIENT_ID = "witness-of-the-fuzzer"
 _PAUSE = 0.02
 PATIENCE = 20.0
@@ -59,7 +61,7 @@ class Witness:
             number += 1
             self._sent[number] = time.monotonic()
             identifier = number % 65535 + 1
-            await client.send(publish(TOPIC, str(number).encode(), qos=1, packet_id=identifier))
+            await client.send(publish(TOPIC, _change(number), qos=1, packet_id=identifier))
             await asyncio.sleep(_PAUSE)
             if time.monotonic() - next(iter(self._sent.values()), time.monotonic()) > PATIENCE:
                 raise TimeoutError(f"message {next(iter(self._sent))} did not come back")
@@ -70,9 +72,18 @@ class Witness:
             if got.kind == PUBACK:
                 continue
             assert got.kind == PUBLISH, got
-            number = int(got.payload)
+            number = json.loads(got.payload)["seq"]
             assert number == next(iter(self._sent), 0), f"{number} came, {next(iter(self._sent), None)} is next"
             self.longest = max(self.longest, time.monotonic() - self._sent.pop(number))
             self.count += 1
             at = 2 + int.from_bytes(got.body[:2], "big")
             await client.send(packet(0x40, got.body[at : at + 2]))
+
+
+def _change(number: int) -> bytes:
+    """A message that the daemons understand, of a root that none of them follows."""
+    change = Change(
+        root="witness", epoch="e", seq=number, type="modified", path="a", etag="1", nbytes=1, kind="file", mtime=1.0,
+        time=1.0,
+    )  # fmt: skip
+    return encode(Changes(root="witness", changes=(change,)))

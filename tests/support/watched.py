@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ class Census:
 class Watched:
     """A daemon and the way to count it out; entered, the daemon listens."""
 
-    def __init__(self, name: str, *options: str, cwd: Path, env: dict[str, str] | None = None) -> None:
+    def __init__(self, name: str, *options: str, cwd: Path, env: Mapping[str, str] | None = None) -> None:
         self.daemon: Daemon = run_daemon(name, *options, cwd=cwd, env=env)
         self._socket = cwd / f".census-{name}"
         if self.daemon.argv[0] == sys.executable:
