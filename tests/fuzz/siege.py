@@ -37,6 +37,8 @@ _SUBSCRIBER_PATHS = (
 )  # fmt: skip
 _ENV = {"CATERVA2_BROKER_MAX_LOGINS": "1000000"}
 """All come from one address, so the attackers' failed logins would shut out the honest ones: that is what it is for."""
+_WAITING = f"catching up with {_HOSTILE}"
+"""After bad answers a subscriber waits for up to a minute until it asks again: that is no task left behind."""
 _EXCUSED = "uvicorn.error: Invalid UTF-8 sequence"
 """uvicorn logs it as its own error when a client sends text in a WebSocket that is none, and ends the connection."""
 _WORDS = re.compile(r"^Traceback| ERROR | CRITICAL |never (retrieved|awaited)")
@@ -127,7 +129,9 @@ class Siege:
         return "\n".join(rows)
 
     def _start(self, stack: ExitStack, name: str, *options: str) -> str:
-        self.daemons[name] = watched = Watched(name, *options, *self._options, cwd=self._directory, env=_ENV)
+        self.daemons[name] = watched = Watched(
+            name, *options, *self._options, cwd=self._directory, env=_ENV, uncounted=_WAITING
+        )
         stack.enter_context(watched)
         return watched.daemon.url
 
