@@ -11,7 +11,7 @@ MINUTES ?= 10
 BUS ?=
 ON_ANY_BUS := tests/integration tests/coherence
 
-.PHONY: help demo test check format bench soak clean
+.PHONY: help demo test check format bench soak fuzz clean
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make format         let ruff put the source in order"
 	@echo "make bench          measure: a table, and a JSON file in tests/benchmarks/results"
 	@echo "make soak           write, read and kill daemons for 10 minutes (MINUTES=n), then more of the state machine"
+	@echo "make fuzz           attack the daemons with hostile input for 10 minutes (MINUTES=n SEED=n REFUSED=n)"
 	@echo "make clean          remove .venv and what the tools left behind"
 	@echo
 	@echo "PYTHON=python3.12 chooses the Python that .venv is made of; 3.11 or newer."
@@ -50,6 +51,9 @@ bench: $(VENV)/.installed-tests
 soak: $(VENV)/.installed-tests
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 	COHERENCE_EXAMPLES=$$(( $(MINUTES) * 10 )) $(BIN)/python -m pytest --timeout=0 tests/coherence/test_state_machine.py
+
+fuzz: $(VENV)/.installed-tests
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(REFUSED),--refused $(REFUSED))
 
 clean:
 	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

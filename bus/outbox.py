@@ -37,7 +37,8 @@ class Outbox:
         self._empty = asyncio.Event()
         self._unacknowledged: set[int] = set()
         self._last_id = 0
-        self._update()
+        self._room.set()
+        self._empty.set()
 
     @property
     def overfull(self) -> bool:
@@ -53,13 +54,18 @@ class Outbox:
         """Queue the parts of a packet."""
         self._parts.extend(parts)
         self._waiting += sum(map(len, parts))
-        self._update()
+        self._wake()
 
     def publish(self, message: Publish, *, qos: int, retain: bool) -> None:
         """Queue a message; its payload is shared with the queues of other clients."""
-        packet_id = self._next_id() if qos else 0
-        head = publish_head(message.topic.encode(), len(message.payload), packet_id=packet_id, retain=retain)
-        self.send(head, message.payload)
+        payload = message.payload
+        head = publish_head(
+            message.topic.encode(), len(payload), packet_id=self._next_id() if qos else 0, retain=retain
+        )
+        self._parts.append(head)
+        self._parts.append(payload)
+        self._waiting += len(head) + len(payload)
+        self._wake()
 
     def acknowledge(self, packet_id: int) -> None:
         """The client has the message, its identifier is free again."""
@@ -80,7 +86,10 @@ class Outbox:
             batch = self._take()
             await self._writer.write(batch)
             self._waiting -= len(batch)
-            self._update()
+            if self._waiting <= _BATCH:
+                self._room.set()
+            if not self._waiting:
+                self._empty.set()
 
     def _take(self) -> bytes:
         taken: list[bytes] = []
@@ -88,15 +97,15 @@ class Outbox:
         while self._parts and size < _BATCH:
             taken.append(self._parts.popleft())
             size += len(taken[-1])
+        if not self._parts:
+            self._work.clear()
         return b"".join(taken)
 
-    def _update(self) -> None:
-        for event, holds in (
-            (self._work, bool(self._parts)),
-            (self._room, self._waiting <= _BATCH),
-            (self._empty, not self._waiting),
-        ):
-            event.set() if holds else event.clear()
+    def _wake(self) -> None:
+        self._work.set()
+        self._empty.clear()
+        if self._waiting > _BATCH:
+            self._room.clear()
 
     def _next_id(self) -> int:
         while True:

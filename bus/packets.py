@@ -97,9 +97,9 @@ Packet: TypeAlias = Connect | Publish | Subscribe | Unsubscribe | PubAck | PubRe
 def parse(first: int, body: bytes) -> Packet:
     """The packet whose first byte is `first` and whose rest, after the length, is `body`."""
     kind, flags = first >> 4, first & 0x0F
-    rest = _Cursor(body)
     if kind == 3:
-        return _parse_publish(flags, rest)
+        return _parse_publish(flags, body)
+    rest = _Cursor(body)
     if flags != (2 if kind in (6, 8, 10) else 0):
         raise ProtocolError(f"flags {flags} in a packet of type {kind}")
     packet = _parse_other(kind, rest)
@@ -126,13 +126,29 @@ def _parse_other(kind: int, rest: "_Cursor") -> Packet:
     raise ProtocolError(f"a client must not send a packet of type {kind}")
 
 
-def _parse_publish(flags: int, rest: "_Cursor") -> Publish:
+def _parse_publish(flags: int, body: bytes) -> Publish:
+    # Without a cursor, since nearly all packets are of this kind.
     qos = flags >> 1 & 3
     if qos == 3:
         raise ProtocolError("QoS 3")
-    topic = rest.text()
-    packet_id = rest.packet_id() if qos else 0
-    return Publish(topic, rest.remainder(), qos, bool(flags & 1), packet_id)
+    topic_end = 2 + int.from_bytes(body[:2], "big")
+    start = topic_end + 2 if qos else topic_end
+    if len(body) < start:
+        raise ProtocolError("packet ends too early")
+    packet_id = int.from_bytes(body[topic_end:start], "big")
+    if qos and not packet_id:
+        raise ProtocolError("packet identifier 0")
+    return Publish(_decoded(body[2:topic_end]), body[start:], qos, bool(flags & 1), packet_id)
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise ProtocolError("text is not UTF-8") from None
+    if "\0" in text:
+        raise ProtocolError("NUL in a text")
+    return text
 
 
 def _parse_connect(rest: "_Cursor") -> Connect:
@@ -194,16 +210,7 @@ class _Cursor:
         return self._take(self.number())
 
     def text(self) -> str:
-        try:
-            text = self.data().decode()
-        except UnicodeDecodeError:
-            raise ProtocolError("text is not UTF-8") from None
-        if "\0" in text:
-            raise ProtocolError("NUL in a text")
-        return text
-
-    def remainder(self) -> bytes:
-        return self._take(len(self._body) - self._at)
+        return _decoded(self.data())
 
     def until_end(self) -> Iterator[None]:
         while self._at < len(self._body):
@@ -246,12 +253,16 @@ def unsuback(packet_id: int) -> bytes:
 
 def publish_head(topic: bytes, nbytes: int, *, packet_id: int, retain: bool) -> bytes:
     """All of a PUBLISH but its payload of `nbytes`; QoS 1 with a `packet_id`, else QoS 0."""
-    variable = len(topic).to_bytes(2, "big") + topic + (packet_id.to_bytes(2, "big") if packet_id else b"")
-    first = 0x30 | (0x02 if packet_id else 0) | retain
-    return bytes((first,)) + _length(len(variable) + nbytes) + variable
+    size = len(topic)
+    if packet_id:
+        length, ending = _length(4 + size + nbytes), packet_id.to_bytes(2, "big")
+        return b"".join((b"\x33" if retain else b"\x32", length, size.to_bytes(2, "big"), topic, ending))
+    return b"".join((b"\x31" if retain else b"\x30", _length(2 + size + nbytes), size.to_bytes(2, "big"), topic))
 
 
 def _length(n: int) -> bytes:
+    if n < 0x80:
+        return bytes((n,))
     encoded = bytearray()
     while n > 0x7F:
         encoded.append(n & 0x7F | 0x80)

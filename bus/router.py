@@ -80,14 +80,10 @@ class Router:
     def publish(self, message: Publish) -> int:
         """Hand `message` to all who asked for it; retain it if it says so, and give the number of its save, else 0."""
         saved = self._save(message) if message.retain else 0
-        receivers: dict[Subscriber, int] = {}
-        for subscribers in self._filters.matching(message.topic):
-            for subscriber, qos in subscribers.items():
-                receivers[subscriber] = max(qos, receivers.get(subscriber, 0))
         guarded = self._access.guarded(message.topic)
-        for subscriber, qos in receivers.items():
+        for subscriber, qos in _merged(self._filters.matching(message.topic)).items():
             if not guarded or subscriber.may_receive(message.topic):
-                subscriber.deliver(message, qos=min(qos, message.qos), retain=False)
+                subscriber.deliver(message, qos=qos if qos < message.qos else message.qos, retain=False)
         return saved
 
     def load(self, messages: Iterable[Publish]) -> None:
@@ -175,6 +171,17 @@ class Router:
     def _count(self, sign: int, message: Publish) -> None:
         self._nretained += sign
         self._nbytes += sign * _size(message)
+
+
+def _merged(matching: list[dict[Subscriber, int]]) -> dict[Subscriber, int]:
+    """Each subscriber once, with the highest QoS that it asked for."""
+    if len(matching) == 1:
+        return matching[0]
+    receivers: dict[Subscriber, int] = {}
+    for subscribers in matching:
+        for subscriber, qos in subscribers.items():
+            receivers[subscriber] = max(qos, receivers.get(subscriber, 0))
+    return receivers
 
 
 class RetainedMessages(Mapping[str, bytes]):

@@ -48,16 +48,16 @@ async def read_packet(stream: Stream, limit: int, first: int | None = None) -> P
         first: the first byte, when that was read already.
     """
     if first is None:
-        first = (await stream.read(1))[0]
-    length = shift = 0
-    while True:
-        byte = (await stream.read(1))[0]
-        length |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            break
+        first, byte = await stream.read(2)  # no packet is shorter
+    else:
+        (byte,) = await stream.read(1)
+    length, shift = byte & 0x7F, 7
+    while byte >= 0x80:
         if shift > 21:
             raise ProtocolError("length has more than 4 bytes")
+        (byte,) = await stream.read(1)
+        length |= (byte & 0x7F) << shift
+        shift += 7
     if length > limit:
         raise ProtocolError(f"packet of {length:,} bytes, more than {limit:,}")
     return parse(first, await stream.read(length) if length else b"")

@@ -54,22 +54,31 @@ class TopicTrie(Generic[V]):
 
     def matching(self, topic: str) -> list[V]:
         """The values of all filters that match `topic`."""
-        levels = topic.split("/")
+        # Plain loops: this is done for every message.
         found: list[V] = []
         nodes = [self._root]
-        for depth, level in enumerate(levels):
-            # A topic of the broker's own ("$SYS/...") is never meant by a leading wildcard.
-            wild = depth > 0 or not topic.startswith("$")
-            if wild:
-                found += _values(node.children.get("#") for node in nodes)
-            nodes = [
-                child
-                for node in nodes
-                for key in ((level, "+") if wild else (level,))
-                if (child := node.children.get(key)) is not None
-            ]
-        found += _values(node.children.get("#") for node in nodes)
-        found += _values(iter(nodes))
+        # A topic of the broker's own ("$SYS/...") is never meant by a leading wildcard.
+        wild = not topic.startswith("$")
+        for level in topic.split("/"):
+            reached: list[_Node[V]] = []
+            for node in nodes:
+                if not (children := node.children):
+                    continue
+                if (child := children.get(level)) is not None:
+                    reached.append(child)
+                if wild:
+                    if (child := children.get("+")) is not None:
+                        reached.append(child)
+                    if (child := children.get("#")) is not None and child.value is not None:
+                        found.append(child.value)
+            if not reached:
+                return found
+            nodes, wild = reached, True
+        for node in nodes:
+            if node.value is not None:
+                found.append(node.value)
+            if (child := node.children.get("#")) is not None and child.value is not None:
+                found.append(child.value)
         return found
 
     def below(self, filter: str) -> list[V]:
@@ -98,5 +107,5 @@ def _subtree(top: _Node[V], *, hide_dollar: bool) -> Iterator[_Node[V]]:
         stack.extend(node.children.values())
 
 
-def _values(nodes: Iterator[_Node[V] | None]) -> list[V]:
-    return [node.value for node in nodes if node is not None and node.value is not None]
+def _values(nodes: Iterator[_Node[V]]) -> list[V]:
+    return [node.value for node in nodes if node.value is not None]

@@ -54,7 +54,10 @@ def client_tls(settings: BusSettings) -> ssl.SSLContext:
     Raises:
         SettingsError: if a file of the `[bus]` section cannot be used.
     """
-    return client_context(settings.ca, settings.certificate, settings.key)
+    try:
+        return client_context(settings.ca, settings.certificate, settings.key)
+    except SettingsError as error:
+        raise SettingsError(f"[bus] {error}") from error
 
 
 def _login(settings: BusSettings, url: BusUrl) -> Credentials:
@@ -64,7 +67,7 @@ def _login(settings: BusSettings, url: BusUrl) -> Credentials:
     try:
         tls = client_tls(settings) if url.tls else None
     except SettingsError as error:
-        raise ValueError(f"[bus] {error}") from error
+        raise ValueError(str(error)) from error
     return Credentials(settings.username or None, _password(settings), tls)
 
 

@@ -81,7 +81,7 @@ class _Locator:
             # Reading the authorities takes milliseconds, and is done only for who needs them.
             tls = await to_thread.run_sync(client_tls, self._bus) if self._broker.startswith("https:") else None
         except SettingsError as error:
-            raise ConnectionError(f"broker {self._broker}: [bus] {error}") from error
+            raise ConnectionError(f"broker {self._broker}: {error}") from error
         info = await ask_broker(self._broker, tls)
         if info.prefix != self._bus.prefix:
             raise ConnectionError(f"the broker's topics start with {info.prefix!r}: set [bus] prefix to the same")

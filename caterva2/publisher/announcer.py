@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import ssl
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
@@ -33,10 +32,12 @@ from bus.interface import Bus, Connected, Disconnected
 from bus.messages import Change, RootAnnouncement, ServiceStatus, pack_changes
 from bus.reasons import Cause
 from bus.topics import Topics
+from caterva2.daemon.bus import client_tls
 from caterva2.errors import SettingsError
 from caterva2.models import ChangeEntry, Health
 from caterva2.publisher.changes import Journal
 from caterva2.publisher.confirmation import Confirmation
+from caterva2.settings import BusSettings
 
 logger = logging.getLogger(__name__)
 
@@ -305,10 +306,10 @@ class Announcer:
         return Change(root=self.identity.name, epoch=self._journal.head.epoch, time=time.time(), **entry.model_dump())
 
 
-async def is_alive(announcement: RootAnnouncement, tls: ssl.SSLContext | None = None) -> bool:
-    """Ask the publisher of an announcement whether it is still the one."""
+async def is_alive(announcement: RootAnnouncement, bus: BusSettings) -> bool:
+    """Ask the publisher of an announcement whether it is still the one; `bus` says whose certificates to trust."""
     try:
-        verify = tls or ssl.create_default_context()
+        verify = await to_thread.run_sync(client_tls, bus) if announcement.http.startswith("https:") else False
         # The address came over the bus: whatever is there gets so much time, and so much memory.
         async with (
             asyncio.timeout(2 * _CHECK_TIMEOUT),
@@ -321,5 +322,5 @@ async def is_alive(announcement: RootAnnouncement, tls: ssl.SSLContext | None = 
                 if len(body) >= _MOST_HEALTH:
                     return False
             return Health.model_validate_json(body).instance == announcement.instance
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, TimeoutError):
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, SettingsError, TimeoutError):
         return False

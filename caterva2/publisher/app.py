@@ -21,12 +21,11 @@ from bus.messages import RootAnnouncement
 from bus.topics import Topics
 from caterva2.address import Address
 from caterva2.daemon.arguments import package_version
-from caterva2.daemon.bus import bus_client
+from caterva2.daemon.bus import bus_client, client_tls
 from caterva2.daemon.http import error_handlers
 from caterva2.daemon.locator import bus_urls
 from caterva2.daemon.statedir import StateDir
 from caterva2.daemon.supervisor import Supervisor
-from caterva2.daemon.tls import client_context
 from caterva2.models import ChangeEntry
 from caterva2.publisher.announcer import Announcer, Identity, NameTakenError, is_alive
 from caterva2.publisher.changes import Journal
@@ -66,14 +65,14 @@ def create_app(settings: PublisherSettings, address: Address, *, join_bus: JoinB
         # Otherwise a thread that compresses would hold up all others.
         blosc2.set_releasegil(True)
         identity = _identity(settings, address)
-        tls = client_context(settings.bus.ca, settings.bus.certificate, settings.bus.key)
+        tls = client_tls(settings.bus)
         async with AsyncExitStack() as stack:
             state = stack.enter_context(StateDir(settings.statedir))
             keys = None if policy.open else door.close(settings, state, tls)
             _say_who_may_read(settings, policy)
             journal = await to_thread.run_sync(Journal, state.path / JOURNAL)
             stack.callback(journal.close)
-            announcer = Announcer(identity, journal, partial(is_alive, tls=tls))
+            announcer = Announcer(identity, journal, partial(is_alive, bus=settings.bus))
 
             def tell(changes: list[ChangeEntry]) -> None:
                 metrics.changes += len(changes)

@@ -19,12 +19,11 @@ from bus.messages import ServiceStatus
 from bus.topics import Topics
 from caterva2.address import Address
 from caterva2.daemon.arguments import package_version
-from caterva2.daemon.bus import bus_client
+from caterva2.daemon.bus import bus_client, client_tls
 from caterva2.daemon.http import error_handlers
 from caterva2.daemon.locator import bus_urls
 from caterva2.daemon.statedir import StateDir
 from caterva2.daemon.supervisor import Supervisor
-from caterva2.daemon.tls import client_context
 from caterva2.settings import SubscriberSettings
 from caterva2.subscriber.catalog import Catalog
 from caterva2.subscriber.events import EventLog
@@ -66,7 +65,7 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
             for root, datasets in await asyncio.to_thread(lambda: list(store.load())):
                 catalog.restore(root, datasets)
             stack.callback(_remember, catalog, store)
-            tls = client_context(settings.bus.ca, settings.bus.certificate, settings.bus.key)
+            tls = client_tls(settings.bus)
             origin = await stack.enter_async_context(Origin.open(Grants(settings.tokens), tls))
             tasks = await stack.enter_async_context(Supervisor.of(app))
             topics = Topics(settings.bus.prefix)

@@ -46,6 +46,8 @@ from caterva2.subscriber.grants import Grants
 
 logger = logging.getLogger(__name__)
 
+_LOOK: Final = 1.0
+"""Seconds between two looks at whether an answer that does not go on still can."""
 # Seconds to connect, and between two pieces of an answer; an answer that is no stream comes to its end, too.
 _STREAM: Final = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=30.0)
 _SMALL: Final = aiohttp.ClientTimeout(total=120.0, sock_connect=5.0, sock_read=30.0)
@@ -283,11 +285,27 @@ def _session(tls: ssl.SSLContext, connections: int) -> aiohttp.ClientSession:
 
 async def _pieces(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     """The body as it arrived: anything else would join the pieces first, and copy them."""
-    async for piece, _ in response.content.iter_chunks():
+    while True:
+        piece = await _piece(response)
         # All empty bodies are one object in aiohttp, which ends only the first one of them: the others never would.
         if not piece and response.content.at_eof():
             return
         yield piece
+
+
+async def _piece(response: aiohttp.ClientResponse) -> bytes:
+    while True:
+        try:
+            async with asyncio.timeout(_LOOK):
+                return (await response.content.readchunk())[0]
+        except TimeoutError as error:
+            if isinstance(error, aiohttp.ClientError):
+                raise
+        # If chunked encoding is broken after the first bytes of a body, aiohttp closes the connection, and forgets
+        # both to tell who waits for the rest and its own time limit.
+        connection = response.connection
+        if (connection is None or connection.transport is None) and not response.content.at_eof():
+            raise aiohttp.ClientPayloadError("the answer broke off")
 
 
 async def _start_of(response: aiohttp.ClientResponse, most: int) -> bytes:
@@ -390,6 +408,7 @@ async def _error_of(response: aiohttp.ClientResponse, address: str) -> Caterva2E
         detail = ""
     if not detail and status in _OF_A_PROXY:
         return UnreachableError(f"the publisher at {address} does not answer: a proxy before it says {status}")
-    if not detail or status == 500 or status < 400:
+    error = error_for_status(status, detail)
+    if not detail or status < 400 or error.status == 500:  # also one of 5xx that means nothing to us
         return BadGatewayError(f"the publisher at {address} answered with status {status}")
-    return error_for_status(status, detail)
+    return error

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.benchmarks import changes, measure_cache
+from tests.benchmarks import bus, changes, measure_cache
 from tests.benchmarks.measure import MEASURES, Bench, Figure
 
 _RESULTS = Path(__file__).parent / "results"
@@ -25,7 +25,7 @@ def main() -> int:
     figures: list[Figure] = []
     with ExitStack() as stack:
         made = stack.enter_context(tempfile.TemporaryDirectory(prefix="caterva2-bench-", dir=options.directory))
-        for measure in (*MEASURES, *measure_cache.MEASURES, *changes.MEASURES):
+        for measure in (*MEASURES, *measure_cache.MEASURES, *changes.MEASURES, *bus.MEASURES):
             if options.k in measure.__name__:
                 print(f"... {measure.__name__}: {measure.__doc__}", file=sys.stderr)
                 figures += measure(Bench(Path(made) / measure.__name__))

@@ -97,10 +97,10 @@ class Bench:
         (self.directory / "limit" / name).write_bytes(data)
 
 
-def wait_for_root(url: str) -> None:
-    """Wait until a subscriber has heard of the root foo."""
+def wait_for_root(url: str, root: str = "foo") -> None:
+    """Wait until a subscriber has heard of a root."""
     end = time.monotonic() + 30
-    while "foo" not in httpx.get(f"{url}/api/roots").json():
+    while root not in httpx.get(f"{url}/api/roots").json():
         if time.monotonic() > end:
             raise TimeoutError("the subscriber did not hear of the root")
         time.sleep(0.01)

@@ -1,6 +1,7 @@
 """Joining Mosquitto over TLS, with a private authority and client certificates; and what is said when that fails."""
 
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import pytest
 from tests.support.authority import Authority, Pair
 from tests.support.mosquitto import PASSWORDS, DeployedMosquitto
 from tests.support.processes import Daemon, run, run_daemon
-from tests.support.programs import command, free_port
+from tests.support.programs import free_port
 from tests.support.waiting import wait_until
 
 
@@ -114,13 +115,12 @@ def test_what_is_wrong_is_one_line_with_its_remedy(
         assert "_ssl.c" not in daemon.output
 
 
-def test_a_file_that_is_missing_at_the_start_is_named(site: Site, tmp_path: Path) -> None:
-    """With status 2, as every setting that cannot be used."""
-    env = site.env(ca="nowhere.pem")
-    done = run([*command("cat2sub"), "--http", "localhost:0"], cwd=tmp_path, env=env)
+def test_a_file_that_is_not_there_is_a_bad_setting(site: Site, tmp_path: Path) -> None:
+    """Said in one line at the start, which names the section and the file."""
+    done = run([sys.executable, "-m", "caterva2.subscriber"], tmp_path, site.env(ca="nowhere.pem"))
 
     assert 2 == done.returncode
-    assert re.fullmatch(r"cat2sub: /\S+/nowhere.pem: cannot be read: No such file or directory; .*\n", done.stderr)
+    assert re.fullmatch(r"cat2sub: \[bus\] /\S+/nowhere.pem: cannot be read: No such file.*\n", done.stderr)
 
 
 def test_what_was_put_right_counts_without_a_restart(site: Site, tmp_path: Path) -> None:

@@ -457,8 +457,9 @@ def garbage() -> Iterator[tuple[str, bytes, bool]]:
                 json.dumps({"root": "foo", "changes": [change | {"path": "../../x"}]}).encode(),
                 json.dumps({"root": "foo", "changes": [change | {"seq": 2**70}]}).encode(),
                 json.dumps({"root": "foo", "changes": [change] * 100}).encode()]  # fmt: skip
-    topics = ["root/foo", "root/evil", "root/bad-http", "change/foo", "change/nosuch", "service/subscriber/x", "root",
-              "nosuch/x", "root/a/b", "service/x"]  # fmt: skip
+    topics = ["root/foo", "root/evil", "root/bad-http", "change/foo", "change/nosuch", "service/subscriber/x"]
+    # Our own broker lets nobody publish where no daemon listens.
+    topics += ["root", "nosuch/x", "root/a/b", "service/x"] if on_mosquitto() else []
     for topic in topics:
         for payload in payloads:
             # An empty retained message would clear the announcement of the real root.

@@ -13,7 +13,7 @@ from bus.messages import RootAnnouncement
 from caterva2.address import Address
 from caterva2.daemon.runner import serving
 from caterva2.publisher.announcer import is_alive
-from caterva2.settings import BrokerSettings
+from caterva2.settings import BrokerSettings, BusSettings
 
 
 async def endless() -> AsyncIterator[bytes]:
@@ -46,7 +46,7 @@ def alive(answer: Response | None) -> bool:
                 time=0,
                 version="",
             )
-            return await is_alive(said)
+            return await is_alive(said, BusSettings())
 
     return asyncio.run(main())
 

@@ -106,6 +106,7 @@ def outcomes(answer: Answer, *names: str) -> dict[str, Any]:
         (503, b'{"detail": "being written"}', UnavailableError),
         (500, b'{"detail": "Internal Server Error"}', BadGatewayError),
         (500, b"<html>", BadGatewayError),
+        (599, b'{"detail": "../../etc/passwd"}', BadGatewayError),
         (404, b"<html>not ours</html>", BadGatewayError),
         (302, b"", BadGatewayError),
         (204, b"", BadGatewayError),
@@ -565,3 +566,30 @@ def test_a_token_over_the_network_in_the_clear(caplog: pytest.LogCaptureFixture)
 
     (line,) = [record.getMessage() for record in caplog.records]
     assert "tokens for root foo go to http://192.0.2.1 unencrypted" in line
+
+
+@pytest.mark.parametrize("rest", [b"zz\r\n", b"5\r\nhello", b"5\r\nhelloworld\r\n", b"-1\r\n\r\n", b"0\r\nX: \xff\r\n"])
+def test_an_answer_that_breaks_off_in_a_chunk_keeps_nobody(rest: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nonsense after a beginning that made sense ends every question, and nobody waits for the rest of the answer."""
+    monkeypatch.setattr(origin_module, "_LOOK", 0.1)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{}{}\r\n")
+        await asyncio.sleep(0.05)  # what follows must arrive alone: aiohttp has begun to hand out the answer by then
+        writer.write(rest)
+        await writer.drain()
+        writer.close()
+
+    async def ask() -> dict[str, type[Exception]]:
+        found: dict[str, type[Exception]] = {}
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        root = Root(RootName("foo"), f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        async with server, Origin.open() as origin, asyncio.timeout(20):
+            for name, question in ask_all(origin, root).items():
+                with pytest.raises(Caterva2Error) as raised:
+                    await question()
+                found[name] = raised.type
+        return found
+
+    assert {UnreachableError, BadGatewayError} >= set(asyncio.run(ask()).values())
