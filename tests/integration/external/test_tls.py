@@ -4,13 +4,13 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.support.certificates import Authority
+from tests.support.authority import Authority
 from tests.support.mosquitto import PASSWORDS, DeployedMosquitto
 from tests.support.processes import Daemon, run, run_daemon
 from tests.support.programs import free_port
@@ -40,8 +40,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Brokers with all kinds of certificates."""
     directory = tmp_path_factory.mktemp("site")
     authority = Authority(directory)
-    good, expired = authority.sign("good"), authority.sign("expired", days=-1)
-    other = Authority(directory / "other").sign("other")
+    good, expired = (astuple(authority.issue(file=name, days=days)) for name, days in (("good", 30), ("expired", -1)))
+    other = astuple(Authority(directory / "other").issue())
     ports = {name: free_port() for name in ("mqtts", "wss", "expired", "other", "certificate")}
     tls = {
         "mqtts": (*good, ""),
@@ -55,7 +55,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         for name, (certificate, key, more) in tls.items()
     ]
     with DeployedMosquitto(directory / "mosquitto", more=lines):
-        yield Site(directory, authority.ca, authority.sign("client", common_name="foo"), ports)
+        yield Site(directory, authority.ca, astuple(authority.issue("foo", client=True)), ports)
 
 
 @contextmanager
