@@ -42,21 +42,20 @@ class Authority:
         self.ca = directory / f"{name}.pem"
         self.ca.write_bytes(made.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str = "localhost", file: str = "", *, client: bool = False, expired: bool = False) -> Pair:
+    def issue(self, name: str = "localhost", file: str = "", *, client: bool = False, days: int = 30) -> Pair:
         """Make a certificate for a name, or for this machine's loopback, and write it to files.
 
         Args:
             name: the common name; servers on loopback are called localhost.
             file: what the files are called; another certificate there is replaced.
             client: whether it is one of a client.
-            expired: whether it is not valid any more, since an hour.
+            days: that it is valid from now on; -1 is one that expired yesterday.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         usage = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
         names = [x509.DNSName(name), *(x509.IPAddress(ip_address(each)) for each in ("127.0.0.1", "::1"))]
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
-        until = _NOW - dt.timedelta(hours=1) if expired else _NOW + 30 * _DAY
-        builder = _builder(_name(name), self._name, key, until).add_extension(x509.ExtendedKeyUsage([usage]), False)
+        builder = _builder(_name(name), self._name, key, days).add_extension(x509.ExtendedKeyUsage([usage]), False)
         builder = builder.add_extension(x509.SubjectAlternativeName(names), False).add_extension(issuer, False)
         made = builder.sign(self._key, hashes.SHA256())
         pair = Pair(self._directory / f"{file or name}.pem", self._directory / f"{file or name}.key")
@@ -76,12 +75,12 @@ def _name(text: str) -> x509.Name:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, until: dt.datetime = _NOW + 30 * _DAY
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: int = 30
 ) -> x509.CertificateBuilder:
     public = key.public_key()
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(public)
-    builder = builder.serial_number(x509.random_serial_number()).not_valid_before(_NOW - _DAY)
-    builder = builder.not_valid_after(until)
+    builder = builder.serial_number(x509.random_serial_number()).not_valid_before(_NOW - 2 * _DAY)
+    builder = builder.not_valid_after(_NOW + days * _DAY)
     return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(public), False)
 
 

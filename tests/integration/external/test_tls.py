@@ -4,13 +4,13 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.support.authority import Authority, Pair
+from tests.support.authority import Authority
 from tests.support.mosquitto import PASSWORDS, DeployedMosquitto
 from tests.support.processes import Daemon, run, run_daemon
 from tests.support.programs import free_port
@@ -23,7 +23,7 @@ class Site:
 
     directory: Path
     ca: Path
-    client: Pair
+    certificate: tuple[Path, Path]
     ports: dict[str, int]
 
     def env(self, scheme: str = "mqtts", port: str = "", **settings: str | Path) -> dict[str, str]:
@@ -40,22 +40,22 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Brokers with all kinds of certificates."""
     directory = tmp_path_factory.mktemp("site")
     authority = Authority(directory)
-    good, expired = authority.issue(), authority.issue(file="expired", expired=True)
-    other = Authority(directory / "other").issue()
+    good, expired = (astuple(authority.issue(file=name, days=days)) for name, days in (("good", 30), ("expired", -1)))
+    other = astuple(Authority(directory / "other").issue())
     ports = {name: free_port() for name in ("mqtts", "wss", "expired", "other", "certificate")}
     tls = {
-        "mqtts": (good, ""),
-        "wss": (good, "protocol websockets"),
-        "expired": (expired, ""),
-        "other": (other, ""),
-        "certificate": (good, f"cafile {authority.ca}\nrequire_certificate true"),
+        "mqtts": (*good, ""),
+        "wss": (*good, "protocol websockets"),
+        "expired": (*expired, ""),
+        "other": (*other, ""),
+        "certificate": (*good, f"cafile {authority.ca}\nrequire_certificate true"),
     }
     lines = [
-        f"listener {ports[name]} 127.0.0.1\ncertfile {pair.certificate}\nkeyfile {pair.key}\n{more}"
-        for name, (pair, more) in tls.items()
+        f"listener {ports[name]} 127.0.0.1\ncertfile {certificate}\nkeyfile {key}\n{more}"
+        for name, (certificate, key, more) in tls.items()
     ]
     with DeployedMosquitto(directory / "mosquitto", more=lines):
-        yield Site(directory, authority.ca, authority.issue("foo", client=True), ports)
+        yield Site(directory, authority.ca, astuple(authority.issue("foo", client=True)), ports)
 
 
 @contextmanager
@@ -83,8 +83,8 @@ def test_a_private_authority_is_believed(site: Site, tmp_path: Path, scheme: str
 
 def test_a_client_certificate_is_shown(site: Site, tmp_path: Path) -> None:
     """To a broker that wants one."""
-    shown = {"certificate": site.client.certificate, "key": site.client.key}
-    with publisher(tmp_path, site.env(port="certificate", **shown)) as daemon:
+    certificate, key = site.certificate
+    with publisher(tmp_path, site.env(port="certificate", certificate=certificate, key=key)) as daemon:
         wait_until(lambda: is_ready(daemon), "the announcement")
 
 
