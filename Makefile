@@ -32,7 +32,7 @@ demo: $(VENV)/.installed-demo
 	@$(BIN)/python -m caterva2.demo $(if $(ONCE),--once)
 
 test: $(VENV)/.installed-tests
-	$(if $(BUS),CATERVA2_TEST_BUS=$(BUS)) $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --durations 12 \
+	$(if $(BUS),CATERVA2_TEST_BUS=$(BUS)) $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations 12 \
 	  $(if $(BUS),$(ON_ANY_BUS)) $(PYTEST_ARGS)
 
 check: $(VENV)/.installed-tests
