@@ -202,6 +202,8 @@ class Catalog:
     _datasets: dict[str, dict[str, DatasetEntry]] = field(default_factory=dict)
     # Datasets of which a read told, but no journal yet; it may never, if they were gone before it saw them.
     _unconfirmed: set[DatasetPath] = field(default_factory=set)
+    # While the bus is away nobody tells of the change after the one that the publisher answered with.
+    _bus_away: bool = False
 
     def restore(self, root: Root, datasets: Iterable[DatasetEntry]) -> None:
         """Take over what an earlier run knew; it counts as unchecked."""
@@ -266,10 +268,12 @@ class Catalog:
 
     def connected(self) -> list[Effect]:
         """The bus is there (again): what was published before is not known."""
+        self._bus_away = False
         return [CatchUp(root.name) for root in self._unchecked() if root.subscribed]
 
     def disconnected(self, now: float | None = None) -> None:
         """The bus is gone: from here on messages are missed."""
+        self._bus_away = True
         for name, root in self._roots.items():
             if now is not None and root.live(now):
                 self._roots[name] = root.current_at(now)
@@ -351,9 +355,9 @@ class Catalog:
         # The announcement of this head may be on its way still; the publisher's own word is as good.
         behind = root.announced is None or root.announced[0] != head.epoch or root.announced[1] < head.seq
         announced = here if behind else root.announced
-        root = replace(root, head=here, announced=announced, checked=root.misses == asked.misses)
+        root = replace(root, head=here, announced=announced, checked=not self._bus_away and root.misses == asked.misses)
         self._roots[name] = root = root.current_at(when)
-        return [SaveRoot(name)] if root.in_step else [SaveRoot(name), CatchUp(name)]
+        return [SaveRoot(name)] if root.in_step or self._bus_away else [SaveRoot(name), CatchUp(name)]
 
     def _announcement(self, message: RootAnnouncement, now: float) -> list[Effect]:
         name = RootName(message.name)

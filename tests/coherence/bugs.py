@@ -61,4 +61,20 @@ def gap_ignored(replace_attribute: Replace) -> None:
     replace_attribute(Catalog, "_changes", careless)
 
 
-BUGS = {"if-match": dropped_if_match, "presence": presence_before_payload, "gap": gap_ignored}
+def outage_forgotten(replace_attribute: Replace) -> None:
+    """Who asks the publisher for its changes while the bus is away believes the answer for ever."""
+    at_head = Catalog._at_head
+
+    def forgetful(self: Any, *args: Any) -> list[Effect]:
+        self._bus_away = False
+        return at_head(self, *args)
+
+    replace_attribute(Catalog, "_at_head", forgetful)
+
+
+BUGS = {
+    "if-match": dropped_if_match,
+    "presence": presence_before_payload,
+    "gap": gap_ignored,
+    "outage": outage_forgotten,
+}

@@ -167,3 +167,19 @@ def test_a_clock_that_jumps_loses_nothing(observer: Observer, jump: float, monke
     assert isinstance(observer.history("a.b2nd").last, Version)
     assert observer.read("a.b2nd", 0, 3 * CHUNK)
     assert ROOT in observer.world.get("roots").json()
+
+
+def test_a_list_during_an_outage_of_the_bus_vouches_for_nothing_later(tmp_path: Path) -> None:
+    """What the publisher answers is current when it does; nobody tells of the change after it."""
+    # With the heartbeats of other tests the silence would be noticed before anybody is misled.
+    with running_world(tmp_path / "world", heartbeat=30.0) as world:
+        observer = Observer(world)
+        observer.replace("a.b2nd", set(), 3)
+        observer.wait_for_last("a.b2nd", _SOON)
+        world.bus_down()
+        assert 200 == world.get(f"list/{ROOT}").status_code
+
+        observer.replace("a.b2nd", {0}, 3)
+
+        settled(observer)
+        world.bus_up()

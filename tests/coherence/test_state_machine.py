@@ -89,6 +89,11 @@ class Coherence(RuleBasedStateMachine):
         """A slice is read."""
         self.observer.read(path, start, start + length)
 
+    @rule()
+    def list_all(self) -> None:
+        """The root is listed, which asks the publisher when nothing vouches for what is known."""
+        assert self.world.get(f"list/{ROOT}").status_code in {200, 502, 503}
+
     @rule(path=PATHS)
     def read_after_a_write(self, path: str) -> None:
         """One chunk is read, another one written, and all are read before anyone can have been told."""

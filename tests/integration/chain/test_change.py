@@ -294,6 +294,10 @@ def test_without_a_broker_reads_are_still_right(chain: Chain) -> None:
     (chain.root / "later.txt").write_bytes(b"later")
     assert b"later" == read(chain, "later.txt")
     wait_until(lambda: "later.txt" in listed(chain), "the new file in the list")
+    # What the publisher just said of all its files is true now, and nobody will tell when it is no longer.
+    assert "revalidated" == chain.client.get_roots()[ROOT]["freshness"]
+    write(chain.root / "ds.b2nd", np.arange(300) + 9)
+    soon(chain, "ds.b2nd", np.arange(300) + 9)
 
     chain.broker.start()
     chain.wait_for_root()

@@ -217,6 +217,20 @@ def test_an_unfollowed_root_is_never_caught_up_with() -> None:
     )
 
 
+def test_what_is_heard_while_the_bus_is_away_vouches_for_nothing_later() -> None:
+    """An answer of the publisher is true when it is given; without the bus nobody tells when it ends."""
+    catalog = following(5, "a")
+    catalog.disconnected(NOW)
+    effects = catalog.caught_up(catalog.root("foo"), CatalogHead(epoch="E", seq=6), told(change(6)))
+
+    assert ({"a": "6"}, False) == (known(catalog), catalog.root("foo").live(NOW))
+    # Asking again at once would find nothing else.
+    assert CatchUp(FOO) not in effects
+    assert [CatchUp(FOO)] == catalog.connected()
+    catalog.caught_up(catalog.root("foo"), CatalogHead(epoch="E", seq=6), [])
+    assert catalog.root("foo").live(NOW)
+
+
 # -- heartbeats -------------------------------------------------------------------------------------------
 
 
