@@ -13,6 +13,10 @@ from bus.packets import Publish, publish_head
 MAX_UNACKNOWLEDGED: Final = 20_000
 """Messages of QoS 1; there are only 65,535 identifiers for them."""
 
+_LEISURELY: Final = 2000
+"""Messages of QoS 1 that may be without an acknowledgement when there is no hurry. With more, a client that takes
+100,000 retained messages faster than it acknowledges them would be cut off, come again, and be cut off again."""
+
 _BATCH: Final = 16 * 1024
 """Bytes written at once. Python's WebSocket clients are slow on larger frames."""
 
@@ -70,9 +74,10 @@ class Outbox:
     def acknowledge(self, packet_id: int) -> None:
         """The client has the message, its identifier is free again."""
         self._unacknowledged.discard(packet_id)
+        self._make_room()
 
     async def room(self) -> None:
-        """Wait until little waits to go out."""
+        """Wait until little waits to go out, or to be acknowledged."""
         await self._room.wait()
 
     async def empty(self) -> None:
@@ -86,8 +91,7 @@ class Outbox:
             batch = self._take()
             await self._writer.write(batch)
             self._waiting -= len(batch)
-            if self._waiting <= _BATCH:
-                self._room.set()
+            self._make_room()
             if not self._waiting:
                 self._empty.set()
 
@@ -104,8 +108,12 @@ class Outbox:
     def _wake(self) -> None:
         self._work.set()
         self._empty.clear()
-        if self._waiting > _BATCH:
+        if self._waiting > _BATCH or len(self._unacknowledged) > _LEISURELY:
             self._room.clear()
+
+    def _make_room(self) -> None:
+        if self._waiting <= _BATCH and len(self._unacknowledged) <= _LEISURELY:
+            self._room.set()
 
     def _next_id(self) -> int:
         while True:

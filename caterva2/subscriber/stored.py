@@ -71,9 +71,15 @@ class StoredFrame:
         """Blosc2's view: an NDArray, or an SChunk for a frame or file.
 
         It is opened by descriptor, so that it stays with this version when a newer one takes the file's name.
+
+        Raises:
+            FrameError: if Blosc2 does not take it: its header may say what we do not check.
         """
-        # One thread: for the few blocks of a small read, waking others costs more than they help.
-        return blosc2.open(f"/proc/self/fd/{self.fd}", mode="r", dparams=blosc2.DParams(nthreads=1))
+        try:
+            # One thread: for the few blocks of a small read, waking others costs more than they help.
+            return blosc2.open(f"/proc/self/fd/{self.fd}", mode="r", dparams=blosc2.DParams(nthreads=1))
+        except (RuntimeError, ValueError, TypeError, OverflowError) as error:
+            raise FrameError(f"{self.path} is damaged: Blosc2 does not open it ({error})") from error
 
     def pread(self, offset: int, length: int) -> bytes:
         """Read bytes of the frame as they are on disk."""

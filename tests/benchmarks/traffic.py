@@ -6,6 +6,7 @@ import time
 
 from tests.benchmarks.swarm import Sender, Swarm
 
+_TOPIC = "caterva2/change/foo"
 _TICK = 0.01
 """Seconds between two batches."""
 
@@ -13,9 +14,9 @@ _TICK = 0.01
 def main() -> None:
     """Publish at the rate, and take what comes."""
     port, rate, subscribers = map(int, sys.argv[1:])
-    sender = Sender(port, "traffic/change/foo", b"x" * 250, qos=1, batch=round(rate * _TICK))
+    sender = Sender(port, _TOPIC, b"x" * 250, qos=1, batch=round(rate * _TICK))
     size = len(sender.packet)
-    with Swarm(port, subscribers, "traffic/change/+", qos=1, name="taker") as swarm:
+    with Swarm(port, subscribers, _TOPIC, qos=1, name="taker") as swarm:
         print("ready", flush=True)
         start, ticks = time.monotonic(), 0
         while not select.select([sys.stdin], [], [], 0)[0]:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bus import outbox
 from bus.broker import EmbeddedBroker
 from bus.limits import Limits
 from bus.messages import MAX_PAYLOAD
@@ -144,6 +145,31 @@ def test_many_retained_messages_of_qos_1_all_arrive() -> None:
         await client.leave()
 
     run(partial(ours, limits=Limits(outbox=50_000)), scenario)
+
+
+def test_who_acknowledges_slowly_gets_all_retained_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than may be unacknowledged come as they are acknowledged: a client cut off for them would be so again."""
+    monkeypatch.setattr(outbox, "MAX_UNACKNOWLEDGED", 50)
+    monkeypatch.setattr(outbox, "_LEISURELY", 20)
+
+    async def scenario(port: int) -> None:
+        client = await RawClient.join(port)
+        for number in range(200):
+            await client.send(publish(f"a/{number}", b"x", qos=1, retain=True))
+        await client.received_until_pong()
+        await client.send(subscribe("a/+", qos=1))
+        await client.read(SUBACK)
+        topics: set[str] = set()
+        while len(topics) < 200:
+            came = await client.received_until_pong()
+            topics |= {each.topic for each in came}
+            first = len(topics) - len(came) + 1
+            await client.send(*(packet(0x40, n.to_bytes(2, "big")) for n in range(first, len(topics) + 1)))
+
+        assert {f"a/{number}" for number in range(200)} == topics
+        await client.leave()
+
+    run(ours, scenario)
 
 
 # Authentication (B3)

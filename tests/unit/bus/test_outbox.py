@@ -129,3 +129,21 @@ def test_identifiers_in_use_are_not_given_again() -> None:
         assert (1, 2) == (first, outbox._next_id())
 
     run(scenario)
+
+
+def test_room_is_there_when_little_is_unacknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has much to send also waits for acknowledgements, not only for the network."""
+    monkeypatch.setattr(module, "_LEISURELY", 3)
+
+    async def scenario(outbox: Outbox, _gate: Gate) -> None:
+        for _ in range(4):
+            outbox.publish(message(), qos=1, retain=True)
+        await outbox.empty()
+        room = asyncio.create_task(outbox.room())
+        await asyncio.sleep(0)
+        assert not room.done()
+        outbox.acknowledge(1)
+
+        await room
+
+    run(scenario)

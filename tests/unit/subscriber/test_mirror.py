@@ -470,3 +470,14 @@ def test_few_of_many_mirrors_are_kept_open(tmp_path: Path) -> None:
 
     # Each mirror has its own descriptor and, once read, Blosc2's.
     assert len(list(Path("/proc/self/fd").iterdir())) - before <= 2 * 4
+
+
+def test_a_header_that_blosc2_does_not_take(tmp_path: Path) -> None:
+    """A frame with filters that Blosc2 cannot name is an error of the frame, and no fault of ours."""
+    frame = blosc2.SChunk(chunksize=200, data=bytes(range(200)) * 5, contiguous=True).to_cframe()
+    damaged = source(frame[:79] + b"\xff" + frame[80:], kind="frame")
+
+    mirror = damaged.fill(MirrorStore(tmp_path).create(PATH, damaged.head, damaged.skeleton))
+
+    with pytest.raises(FrameError, match="Blosc2 does not open it"):
+        _ = mirror.handle
