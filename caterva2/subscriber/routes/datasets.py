@@ -131,6 +131,7 @@ async def _in_thread(read: Read, pieces: Iterator[bytes]) -> AsyncIterator[bytes
 async def _dataset(request: Request) -> tuple[State, DatasetPath]:
     """The dataset of the URL; the first read of a root follows it."""
     state, path = state_of(request), _path(request.path_params["path"])
+    state.permissions.check(await state.callers.caller(request), "read", path)
     if not path.name:
         raise NotFoundError(f"{path} is a root, not a dataset")
     if not path.root.own:

@@ -49,8 +49,11 @@ async def events(request: Request) -> Response:
     """`GET /api/events?root=&path=`: changes from now on, or from `Last-Event-ID` on; follows the root."""
     state = state_of(request)
     wanted = _wanted(request)
+    caller = await state.callers.caller(request)
     if wanted.root:
-        await _follow(state, RootName.parse(wanted.root))
+        name = RootName.parse(wanted.root)
+        state.permissions.check(caller, "read", DatasetPath(name, ""))
+        await _follow(state, name)
     if state.events.closed:
         raise UnavailableError("the subscriber is about to stop")
     last_id = request.headers.get("last-event-id")
