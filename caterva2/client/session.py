@@ -131,9 +131,9 @@ class Session:
             currency = Currency.of(found.get("cache-status", ""), found.get("age", ""))
             return Answer(content, etag_of(found.get("etag", "")), response.status_code != 304, currency)
 
-    def post(self, route: str, path: str = "") -> Answer:
-        """Post to a route without a body."""
-        with self._answer("POST", self.url(route, path)) as response:
+    def post(self, route: str, path: str = "", *, body: Mapping[str, object] | None = None) -> Answer:
+        """Post to a route, with a body of JSON, or with none."""
+        with self._answer("POST", self.url(route, path), json=body) as response:
             return Answer(response.read(), etag_of(response.headers.get("etag", "")))
 
     def delete(self, route: str, path: str) -> Answer:
@@ -194,6 +194,11 @@ class Session:
         assert self.auth_cookie is not None
         return self.auth_cookie
 
+    def logout(self) -> None:
+        """Log out: the cookie ends, here and wherever else it was used."""
+        self.post("auth/jwt/logout")
+        self.auth_cookie = None
+
     @contextmanager
     def _answer(
         self,
@@ -203,6 +208,7 @@ class Session:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         data: Mapping[str, str] | None = None,
+        json: Mapping[str, object] | None = None,
         http: httpx.Client | None = None,
     ) -> Iterator[httpx.Response]:
         """Send a request; yield the answer before its body is read, or raise the error that it means."""
@@ -210,7 +216,9 @@ class Session:
         all_headers = {**_VERBATIM, **own, **self._authorization, **(headers or {})}
         with (
             self._translated(url),
-            (http or self._http).stream(method, url, params=params, headers=all_headers, data=data) as response,
+            (http or self._http).stream(
+                method, url, params=params, headers=all_headers, data=data, json=json
+            ) as response,
         ):
             _raise_for_status(response)
             yield response
