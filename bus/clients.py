@@ -9,12 +9,13 @@ from typing import Final
 
 from bus.access import Access, Credentials, Member
 from bus.chatter import Chatter
-from bus.connection import Connection, Stream
+from bus.connection import Connection
 from bus.errors import RefusedError
 from bus.limits import Limits
 from bus.logins import Logins
 from bus.packets import BAD_IDENTIFIER, NOT_AUTHORIZED, UNAVAILABLE, connack
 from bus.router import Router
+from bus.stream import Stream
 from bus.traffic import BrokerStatistics, ClientInfo
 
 logger = logging.getLogger(__name__)

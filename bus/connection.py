@@ -18,13 +18,11 @@ finds no session when it returns. QoS 2 is accepted and granted as QoS 1.
 """
 
 import asyncio
-import contextlib
 import logging
 import secrets
 import ssl
 import time
 from collections import deque
-from collections.abc import Awaitable
 from typing import Final, Protocol
 
 from bus.access import Access, Credentials, Member
@@ -50,14 +48,15 @@ from bus.packets import (
     Subscribe,
     Unsubscribe,
     connack,
-    parse,
     puback,
     pubcomp,
     pubrec,
     suback,
     unsuback,
 )
+from bus.replay import Replay
 from bus.router import Router
+from bus.stream import Stream, read_packet
 from bus.topics import check_filter, check_topic
 from bus.traffic import ClientInfo, Traffic
 
@@ -68,39 +67,6 @@ _FAIRNESS: Final = 16
 _MAX_UNSAVED: Final = 5000
 """Acknowledgements that wait for the disk; then the client waits with them."""
 _PARTING: Final = 0.5
-
-
-class Stream(Protocol):
-    """A way for bytes to a client and back, whatever the transport."""
-
-    @property
-    def peer(self) -> str:
-        """Where the client is, for the log."""
-
-    @property
-    def trusted(self) -> bool:
-        """Whether the client is our own process, and is asked nothing."""
-
-    @property
-    def host(self) -> str:
-        """Its IP address; empty if it has none."""
-
-    @property
-    def local(self) -> bool:
-        """Whether it is on this machine; see `bus.access.Credentials`."""
-
-    @property
-    def certificate(self) -> str | None:
-        """The name in its certificate, once something was read."""
-
-    async def read(self, n: int) -> bytes:
-        """Exactly `n` bytes; EOFError or OSError when there will be no more."""
-
-    async def write(self, data: bytes) -> None:
-        """Send, and return when there is room for more; OSError if the client is gone."""
-
-    async def close(self) -> None:
-        """End the connection, in bounded time, whatever its state."""
 
 
 class Hub(Protocol):
@@ -157,8 +123,7 @@ class Connection:
         self._outbox = Outbox(stream, limits.outbox)
         self._unsaved: deque[tuple[int, bytes]] = deque()
         self._caught_up = asyncio.Event()
-        self._wanted: dict[str, tuple[int, int]] = {}
-        self._replaying: asyncio.Task[None] | None = None
+        self._replay = Replay(hub.router, self._outbox, self)
         self._received: set[int] = set()
 
     def __str__(self) -> str:
@@ -194,13 +159,13 @@ class Connection:
             await self._ended
             reader.cancel()
             self.leave()
-            if self._flush:
-                await _within(_PARTING, self._outbox.empty())
+            if self._flush and self._outbox.waiting:
+                await self._send_rest(writer)
         finally:
             self.leave()
             if self._watchdog is not None:
                 self._watchdog.cancel()
-            tasks = {reader, writer} | ({self._replaying} if self._replaying else set())
+            tasks = {reader, writer, *self._replay.tasks}
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
@@ -284,35 +249,19 @@ class Connection:
 
     # Outgoing
 
+    async def _send_rest(self, writer: asyncio.Task[None]) -> None:
+        """Give the client a moment to take what waits for it, unless it is gone."""
+        empty = asyncio.create_task(self._outbox.empty(), name=f"mqtt-rest {self.stream.peer}")
+        try:
+            await asyncio.wait({empty, writer}, timeout=_PARTING, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            empty.cancel()
+
     async def _write(self) -> None:
         try:
             await self._outbox.run()
         except OSError as error:
             self.end(f"is gone: {error}", flush=False)
-
-    async def _replay(self) -> None:
-        """Send retained messages, in a task of its own, so that acknowledgements are read meanwhile."""
-        router = self._hub.router
-        while self._wanted:
-            await self._outbox.room()
-            filters, self._wanted = self._wanted, {}
-            for number, (topic, (qos, upto)) in enumerate(self._retained_on(filters).items(), 1):
-                await self._outbox.room()
-                # Looked up only now: it may be gone, or there is a newer one, which the client has got already.
-                if (message := router.retained_on(topic, upto)) is not None:
-                    self.deliver(message, qos=min(qos, message.qos), retain=True)
-                if number % _FAIRNESS == 0:
-                    await asyncio.sleep(0)
-
-    def _retained_on(self, filters: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
-        """The topics of retained messages that these filters match, each once."""
-        router = self._hub.router
-        found: dict[str, tuple[int, int]] = {}
-        for filter, (qos, upto) in filters.items():
-            for message in router.retained(filter, upto):
-                known_qos, known_upto = found.get(message.topic, (0, 0))
-                found[message.topic] = max(qos, known_qos), max(upto, known_upto)
-        return {topic: each for topic, each in found.items() if not router.guarded(topic) or self.may_receive(topic)}
 
     # Incoming
 
@@ -338,11 +287,11 @@ class Connection:
         first = (await self.stream.read(1))[0]
         if first != CONNECT:  # a port scan, or HTTP: not worth waiting for the rest of it
             raise ProtocolError("the first packet is not CONNECT")
-        connect = await _read_packet(self.stream, self._limits.packet, first)
+        connect = await read_packet(self.stream, self._limits.packet, first)
         assert isinstance(connect, Connect)
         await self._enter(connect)
         number = 0
-        while not isinstance(packet := await _read_packet(self.stream, self._limits.packet), Disconnect):
+        while not isinstance(packet := await read_packet(self.stream, self._limits.packet), Disconnect):
             if not self._present:
                 return  # sent away meanwhile; what it asks for must not come to life again
             self._last_seen = self._loop.time()
@@ -446,11 +395,10 @@ class Connection:
     def _handle_subscribe(self, packet: Subscribe) -> None:
         codes = [self._subscribe(filter, min(qos, 1)) for filter, qos in packet.filters]
         self._outbox.send(suback(packet.packet_id, codes))
-        for (filter, _), code in zip(packet.filters, codes, strict=True):
-            if code != SUBSCRIPTION_REFUSED:
-                self._wanted[filter] = code, self._hub.router.number
-        if self._wanted and (self._replaying is None or self._replaying.done()):
-            self._replaying = asyncio.create_task(self._replay(), name=f"mqtt-replay {self.client_id}")
+        granted = {
+            each: code for (each, _), code in zip(packet.filters, codes, strict=True) if code != SUBSCRIPTION_REFUSED
+        }
+        self._replay.want(granted)
 
     def _subscribe(self, filter: str, qos: int) -> int:
         try:
@@ -475,26 +423,3 @@ class Connection:
             raise TopicError(topic, f"has more than {limits.levels} levels")
         if len(topic) > limits.topic or len(topic.encode()) > limits.topic:
             raise TopicError(topic, f"has more than {limits.topic} bytes")
-
-
-async def _within(seconds: float, done: Awaitable[object]) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await done
-
-
-async def _read_packet(stream: Stream, limit: int, first: int | None = None) -> Packet:
-    if first is None:
-        first, byte = await stream.read(2)  # no packet is shorter
-    else:
-        (byte,) = await stream.read(1)
-    length, shift = byte & 0x7F, 7
-    while byte >= 0x80:
-        if shift > 21:
-            raise ProtocolError("length has more than 4 bytes")
-        (byte,) = await stream.read(1)
-        length |= (byte & 0x7F) << shift
-        shift += 7
-    if length > limit:
-        raise ProtocolError(f"packet of {length:,} bytes, more than {limit:,}")
-    return parse(first, await stream.read(length) if length else b"")

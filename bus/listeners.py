@@ -40,7 +40,7 @@ class Listener:
 
 
 class SocketStream(asyncio.Protocol):
-    """A connection as `bus.connection.Stream`; the handshake of TLS is a part of the first read.
+    """A connection as `bus.stream.Stream`; the handshake of TLS is a part of the first read.
 
     Args:
         connected: called with this stream once it is there.
@@ -74,7 +74,7 @@ class SocketStream(asyncio.Protocol):
                 break
             if self._ended is not None:
                 raise self._ended
-            if self._paused:
+            if self._paused and not self._transport.is_closing():
                 self._paused = False
                 self._transport.resume_reading()
             self._readable = self._loop.create_future()
@@ -85,16 +85,15 @@ class SocketStream(asyncio.Protocol):
 
     async def write(self, data: bytes) -> None:
         """Send, and return when there is room for more; OSError if the client is gone."""
-        if self._lost.done():
+        if not self._send(data if self._tls is None else self._tls.write(data)):
             raise ConnectionResetError("connection lost")
-        self._transport.write(data if self._tls is None else self._tls.write(data))
         if self._writable is not None:
             await self._writable
 
     async def close(self) -> None:
         """Close; a peer that reset or does not read is no reason for a traceback or a wait (amqtt: is)."""
         if self._tls is not None:
-            self._transport.write(self._tls.close())
+            self._send(self._tls.close())
         self._transport.close()
         try:
             async with asyncio.timeout(PARTING):
@@ -113,12 +112,19 @@ class SocketStream(asyncio.Protocol):
         """The name in the client's certificate, once something was read."""
         return self._tls.common_name if self._tls is not None else None
 
+    def _send(self, data: bytes) -> bool:
+        """Hand bytes to the transport, unless the client is gone: uvloop raises RuntimeError then."""
+        if self._transport.is_closing():
+            return False
+        self._transport.write(data)
+        return True
+
     def _decrypt(self, tls: Tls, n: int) -> bool:
         """Whether there are `n` bytes now."""
         try:
-            self._transport.write(tls.read(self._buffer))
+            self._send(tls.read(self._buffer))
         except ssl.SSLError:
-            self._transport.write(tls.failure())
+            self._send(tls.failure())
             raise
         return len(self._buffer) >= n
 

@@ -25,7 +25,7 @@ _PARTING: Final = 0.5
 
 
 class WebSocketStream:
-    """An accepted WebSocket as a stream of bytes; see `bus.connection.Stream`."""
+    """An accepted WebSocket as a stream of bytes; see `bus.stream.Stream`."""
 
     trusted = False
     certificate = None

@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from bus import broker as broker_module
 from bus.broker import EmbeddedBroker
 from bus.client import BusClient
 from bus.interface import Connected
+from bus.limits import Limits
 from bus.listeners import Listener
 from bus.messages import RootAnnouncement, encode
+from bus.store import RetainedStore
 from bus.topics import Topics
 from bus.traffic import BrokerStatistics
 from tests.contract.bus.harness import take, until
@@ -283,3 +286,41 @@ def test_mosquitto_tools_work() -> None:
                 assert said == await take(bus, RootAnnouncement)
 
     run(scenario)
+
+
+def test_what_was_saved_may_change_its_meaning(tmp_path: Path) -> None:
+    """Who was there in an earlier life is gone; what was given from elsewhere counts only for an empty store."""
+    store = RetainedStore(tmp_path / "retained.sqlite")
+
+    def restore(topic: str, payload: bytes) -> bytes:
+        return b"offline" if topic == "a" else payload
+
+    async def scenario(_broker: EmbeddedBroker, port: int) -> None:
+        client = await RawClient.join(port)
+        await client.send(publish("a", b"online", retain=True), publish("b", b"x", retain=True))
+        await client.leave()
+
+    async def nothing(_broker: EmbeddedBroker, _port: int) -> None:
+        pass
+
+    run(scenario, lambda: EmbeddedBroker(listeners=LOOPBACK, store=store, retained={"c": b"given"}))
+    again = run(nothing, lambda: EmbeddedBroker(store=store, restore=restore, retained={"d": b"given"}))
+
+    assert {"c": b"given", "a": b"offline", "b": b"x"} == dict(again.retained)
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "connections", "raised"),
+    [(1024, 4096, 2000, 2100), (1024, 4096, 10_000, 4096), (50_000, 50_000, 10_000, None), (-1, -1, 10_000, None)],
+)
+def test_as_many_files_as_connections(
+    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, connections: int, raised: int | None
+) -> None:
+    """The limit of open files is raised as far as that is allowed; fewer connections are taken where it is not."""
+    set_to: list[tuple[int, int]] = []
+    monkeypatch.setattr("resource.getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr("resource.setrlimit", lambda _, limit: set_to.append(limit))
+    possible = broker_module._possible(Limits(connections=connections))
+
+    assert ([] if raised is None else [(raised, hard)]) == set_to
+    assert possible.connections == (connections if raised is None else raised - 100)

@@ -245,6 +245,6 @@ def test_a_client_that_subscribes_without_end_is_served_in_turn(caplog: pytest.L
         (connection,) = (each for each in broker._running.clients.present.values() if each.traffic.received == 0)
         await until(lambda: broker._router.count(connection) == 3)
         assert len([each for each in asyncio.all_tasks() if each.get_name().startswith("mqtt-replay")]) <= 1
-        assert len(connection._wanted) <= 3
+        assert len(connection._replay._wanted) <= 3
 
     run(scenario, Limits(outbox=1_000_000))

@@ -1,7 +1,9 @@
 import asyncio
 import logging
 import shutil
+import socket
 import ssl
+import struct
 import subprocess
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -243,3 +245,33 @@ def test_who_half_closes_hears_the_rest(new_loop: Callable[[], asyncio.AbstractE
         assert await client.ended()
 
     run(scenario, EmbeddedBroker(listeners=[Listener("127.0.0.1", 0)]), new_loop)
+
+
+@LOOPS
+def test_many_that_are_cut_off_at_once_are_no_mistake(
+    certificates: Certificates,
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Reset while they are read from and written to, with TLS and without: uvloop's transports raise then."""
+    listeners = [Listener("127.0.0.1", 0, certificates.server()), Listener("127.0.0.1", 0)]
+
+    async def scenario(broker: EmbeddedBroker) -> None:
+        sender = await RawClient.join(broker.ports[1] or 0, connect("sender"))
+        for _ in range(20):
+            clients = [
+                *[await dial(broker.ports[0], certificates.client(), connect(""), subscribe("a")) for _ in range(3)],
+                *[await RawClient.open(broker.ports[1] or 0, connect(""), subscribe("a")) for _ in range(3)],
+            ]
+            for each in clients:
+                await each.read(CONNACK)
+            await sender.send(*[publish("a", b"x" * 60_000)] * 3)
+            for each in clients:
+                linger = struct.pack("ii", 1, 0)
+                each.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                each.writer.transport.abort()
+            await sender.send(*[publish("a", b"x" * 60_000)] * 3)
+        await until(lambda: broker.clients == 1)
+
+    run(scenario, EmbeddedBroker(listeners=listeners), new_loop)
+    assert [] == [each.getMessage() for each in caplog.records if each.levelno > logging.INFO]
