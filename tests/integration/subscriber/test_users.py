@@ -112,6 +112,23 @@ def test_logout_ends_the_token(http: httpx.Client) -> None:
     assert 200 == http.get("/api/list/@public", headers={"authorization": f"Bearer {second}"}).status_code
 
 
+def test_another_password(chain: Chain, http: httpx.Client) -> None:
+    """With another password all tokens of the user end, but for the new one; the old password must be known."""
+    old = {"authorization": f"Bearer {token(http, GONE)}"}
+    with caterva2.Client(chain.subscriber.url, (GONE, PASSWORD)) as client:
+        with pytest.raises(caterva2.BadRequestError, match="LOGIN_BAD_CREDENTIALS"):
+            client.change_password("wrong", "another password")
+        with pytest.raises(caterva2.BadRequestError, match="at least 8"):
+            client.change_password(PASSWORD, "short")
+        assert 200 == http.get("/api/roots", headers=old).status_code
+        client.change_password(PASSWORD, "another password")
+
+        assert 401 == http.get("/api/roots", headers=old).status_code
+        assert 400 == http.post("/auth/jwt/login", data=FORM | {"username": GONE}).status_code
+        client.change_password("another password", PASSWORD)
+    assert token(http, GONE)
+
+
 def test_register(http: httpx.Client) -> None:
     """Who registers is a user and never a superuser; an address is taken once, and passwords are not too short."""
     body = {"email": "new@example.com", "password": PASSWORD, "is_superuser": True}
@@ -185,6 +202,17 @@ def test_slowed_down(http: httpx.Client) -> None:
 
     assert [400] * 5 + [429] == statuses
     assert 1 <= int(refused.headers["retry-after"]) <= 30
+
+
+def test_slowed_down_behind_a_proxy(http: httpx.Client) -> None:
+    """Behind a proxy on this machine each client has an address of its own, which nobody else can make up."""
+    given = {"username": "behind@example.com", "password": "wrong"}
+
+    def status(forwarded: str) -> int:
+        return http.post("/auth/jwt/login", data=given, headers={"x-forwarded-for": forwarded}).status_code
+
+    assert [400] * 5 + [429] == [status("203.0.113.7") for _ in range(6)]
+    assert [429, 400] == [status("198.51.100.1, 203.0.113.7"), status("203.0.113.8")]
 
 
 def test_a_removed_user(http: httpx.Client, chain: Chain) -> None:
@@ -291,6 +319,7 @@ EXPECTED: Mapping[str, tuple[Any, Any, Any]] = {
     "GET /ready": OPEN,
     "POST /auth/jwt/login": OPEN,
     "POST /auth/register": OPEN,
+    "POST /auth/password": LOGIN,
     "POST /api/adduser/": SUPERUSER,
     "GET /api/deluser/{username} nobody@example.com": SUPERUSER,
     "POST /api/deluser/{username} nobody@example.com": SUPERUSER,
