@@ -239,6 +239,32 @@ def verify(context: Context, args: argparse.Namespace) -> None:
     context.output.table(("path", *columns), rows)
 
 
+def add_login(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli login`."""
+    _add(subparsers, common, "login", login)
+
+
+def login(context: Context, args: argparse.Namespace) -> None:
+    """Log in as --username, and keep that for further commands.
+
+    The login, not the password, is kept for this subscriber in the config directory, readable by you alone, and holds
+    for a day. Where --username and --password are given as well, they count.
+    """
+    context.log_in()
+    _tell(context, args, f"logged in at {context.settings.urlbase} as {context.settings.username}")
+
+
+def add_logout(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli logout`."""
+    _add(subparsers, common, "logout", logout)
+
+
+def logout(context: Context, args: argparse.Namespace) -> None:
+    """End the login that `cat2cli login` has kept."""
+    context.log_out()
+    _tell(context, args, f"logged out at {context.settings.urlbase}")
+
+
 def add_adduser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     """Describe `cat2cli adduser`."""
     parser = _add(subparsers, common, "adduser", adduser)
@@ -345,6 +371,8 @@ COMMANDS = (
     add_download,
     add_watch,
     add_verify,
+    add_login,
+    add_logout,
     add_adduser,
     add_deluser,
     add_listusers,

@@ -1,6 +1,8 @@
 """Users of a running subscriber: the contract of their routes, and who may do what on every route."""
 
+import json
 import re
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -428,8 +430,11 @@ def test_the_client(chain: Chain) -> None:
         caterva2.Client(url, (USER, "wrong"))
 
 
-def test_cat2cli(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cat2cli(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """`cat2cli` logs in with `--username` and `--password`, and manages users."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
 
     def run(*argv: str, username: str = ADMIN) -> tuple[int, str]:
         options = ("--subscriber", chain.subscriber.url, "--username", username, "--password", PASSWORD)
@@ -454,3 +459,30 @@ def test_blosc2_logs_in(chain: Chain) -> None:
         assert [3, 4] == blosc2.C2Array(f"{ROOT}/a.b2nd")[3:5].tolist()
 
     assert before + 1 == len(chain.subscriber.asked("POST /auth/jwt/login"))
+
+
+def test_cat2cli_keeps_a_login(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After `cat2cli login` commands need no password, until `logout`, which ends the token that was kept too."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    file = tmp_path / "caterva2" / "logins.json"
+    where = ("--subscriber", chain.subscriber.url)
+
+    assert 5 == main([*where, "listusers"])
+    assert 2 == main([*where, "login"])
+    assert 5 == main([*where, "login", "--username", ADMIN, "--password", "wrong"])
+    assert not file.exists()
+    assert 0 == main([*where, "login", "--username", ADMIN, "--password", PASSWORD])
+    kept = json.loads(file.read_text())[chain.subscriber.url]["cookie"]
+    assert (0o600, 0o700) == tuple(stat.S_IMODE(each.stat().st_mode) for each in (file, file.parent))
+    assert PASSWORD not in file.read_text()
+    capsys.readouterr()
+    assert 0 == main([*where, "listusers", "--username", ADMIN])
+    assert ADMIN in capsys.readouterr().out
+    assert 6 == main([*where, "listusers", "--username", USER, "--password", PASSWORD])
+    assert 0 == main([*where, "logout"])
+    assert 401 == httpx.get(f"{chain.subscriber.url}/api/listusers/", headers={"cookie": kept}).status_code
+    assert 5 == main([*where, "listusers"])
+    assert 2 == main([*where, "logout"])
+    assert "{}" == file.read_text()
