@@ -31,6 +31,7 @@ from caterva2.subscriber.follower import Follower
 from caterva2.subscriber.grants import Grants
 from caterva2.subscriber.mirrors import MirrorStore
 from caterva2.subscriber.origin import Origin
+from caterva2.subscriber.places import Places
 from caterva2.subscriber.reader import Reader
 from caterva2.subscriber.routes import routes
 from caterva2.subscriber.routes.state import State
@@ -73,7 +74,7 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
             # Streams would hold up the end of the server otherwise.
             getattr(app.state, "on_stop", []).append(events.close)
             follower = Follower(catalog, store, mirrors, origin, tasks, topics, events)
-            own = UserRoots(directory)
+            own = UserRoots(Places(directory))
             reader = Reader(catalog, mirrors, origin, own, follower.carry_out, tasks, settings.max_staleness)
             if join_bus or settings.broker or settings.bus.url:
                 status = _status(settings, address)

@@ -12,6 +12,7 @@ from starlette.types import Message, Send
 
 from caterva2.errors import AuthenticationError, BadRequestError, UnavailableError
 from caterva2.paths import DatasetPath, RootName
+from caterva2.subscriber.callers import ANONYMOUS
 from caterva2.subscriber.events import Wanted, stream
 from caterva2.subscriber.routes.state import State, state_of
 
@@ -69,7 +70,7 @@ def _wanted(request: Request) -> Wanted:
 async def _follow(state: State, name: RootName) -> None:
     if not name.own:
         await state.follower.subscribe(name)
-    elif name not in state.own.names():
+    elif name not in state.own.names(ANONYMOUS):
         raise AuthenticationError(f"{name} requires authentication")
 
 

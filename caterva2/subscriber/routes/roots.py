@@ -14,6 +14,7 @@ from caterva2.daemon.http import dataset_route, health_route, json_response, rea
 from caterva2.errors import AuthenticationError, UnavailableError
 from caterva2.models import FollowedRoot, Freshness, Health
 from caterva2.paths import DatasetPath, RootName
+from caterva2.subscriber.callers import ANONYMOUS
 from caterva2.subscriber.catalog import Root
 from caterva2.subscriber.routes.state import State, state_of
 
@@ -22,7 +23,9 @@ async def get_roots(request: Request) -> Response:
     """`GET /api/roots`: the roots that publishers announced, and the subscriber's own."""
     state = state_of(request)
     infos = [_described(state, root, time.monotonic()) for root in state.catalog.roots()]
-    infos += [FollowedRoot(name=name, http="", subscribed=True, freshness="live") for name in state.own.names()]
+    infos += [
+        FollowedRoot(name=name, http="", subscribed=True, freshness="live") for name in state.own.names(ANONYMOUS)
+    ]
     return json_response({info.name: info for info in infos}, headers={"Cache-Control": "no-cache"})
 
 
@@ -48,7 +51,7 @@ def age_of(root: Root, now: float) -> int | None:
 async def subscribe(request: Request) -> Response:
     """`POST /api/subscribe/{root}`: follow a root; `"Ok"` once its datasets are known."""
     state, name = state_of(request), RootName.parse(request.path_params["root"])
-    if name.own and name not in state.own.names():
+    if name.own and name not in state.own.names(ANONYMOUS):
         raise AuthenticationError(f"Subscribing to {name} requires authentication")
     if not name.own:
         await state.follower.subscribe(name)
@@ -59,7 +62,7 @@ async def get_list(request: Request) -> Response:
     """`GET /api/list/{path}`: the datasets of a root or below a directory, or the name of a dataset."""
     state, path = state_of(request), DatasetPath.parse(request.path_params["path"])
     if path.root.own:
-        return json_response(await asyncio.to_thread(state.own.list, path))
+        return json_response(await asyncio.to_thread(state.own.list, ANONYMOUS, path))
     headers = await _follow_and_refresh(state, path.root)
     names = await asyncio.to_thread(state.catalog.names, path)
     return json_response(names, headers=headers)
