@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 from urllib.parse import quote
 
 import httpx
@@ -131,9 +131,22 @@ class Session:
             currency = Currency.of(found.get("cache-status", ""), found.get("age", ""))
             return Answer(content, etag_of(found.get("etag", "")), response.status_code != 304, currency)
 
-    def post(self, route: str, path: str = "") -> Answer:
-        """Post to a route without a body."""
-        with self._answer("POST", self.url(route, path)) as response:
+    def post(self, route: str, path: str = "", *, json: Mapping[str, str] | None = None) -> Answer:
+        """Post to a route, without a body or with one of JSON."""
+        with self._answer("POST", self.url(route, path), json=json) as response:
+            return Answer(response.read(), etag_of(response.headers.get("etag", "")))
+
+    def send(self, route: str, path: str, content: BinaryIO | bytes, conditions: Mapping[str, str]) -> Answer:
+        """Post a file, which may be larger than memory.
+
+        Args:
+            route: such as `api/upload`.
+            path: the dataset path, not encoded.
+            content: of the file.
+            conditions: headers such as `If-Match`.
+        """
+        url, form = self.url(route, path), {"file": (path.rpartition("/")[2], content)}
+        with self._answer("POST", url, headers=conditions, files=form) as response:
             return Answer(response.read(), etag_of(response.headers.get("etag", "")))
 
     def delete(self, route: str, path: str) -> Answer:
@@ -203,6 +216,8 @@ class Session:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         data: Mapping[str, str] | None = None,
+        json: Mapping[str, str] | None = None,
+        files: Mapping[str, tuple[str, BinaryIO | bytes]] | None = None,
         http: httpx.Client | None = None,
     ) -> Iterator[httpx.Response]:
         """Send a request; yield the answer before its body is read, or raise the error that it means."""
@@ -210,7 +225,9 @@ class Session:
         all_headers = {**_VERBATIM, **own, **self._authorization, **(headers or {})}
         with (
             self._translated(url),
-            (http or self._http).stream(method, url, params=params, headers=all_headers, data=data) as response,
+            (http or self._http).stream(
+                method, url, params=params, headers=all_headers, data=data, json=json, files=files
+            ) as response,
         ):
             _raise_for_status(response)
             yield response

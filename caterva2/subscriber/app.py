@@ -32,11 +32,13 @@ from caterva2.subscriber.grants import Grants
 from caterva2.subscriber.mirrors import MirrorStore
 from caterva2.subscriber.origin import Origin
 from caterva2.subscriber.places import Places
+from caterva2.subscriber.quotas import Quotas
 from caterva2.subscriber.reader import Reader
 from caterva2.subscriber.routes import routes
 from caterva2.subscriber.routes.state import State
 from caterva2.subscriber.store import CatalogStore
 from caterva2.subscriber.userroots import UserRoots
+from caterva2.subscriber.userwrites import UserWrites
 
 JoinBus = Callable[[SubscriberSettings, Topics], AbstractAsyncContextManager[Bus]]
 
@@ -74,7 +76,7 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
             # Streams would hold up the end of the server otherwise.
             getattr(app.state, "on_stop", []).append(events.close)
             follower = Follower(catalog, store, mirrors, origin, tasks, topics, events)
-            own = UserRoots(Places(directory))
+            own, writes = await _own_roots(settings, Places(directory), tasks)
             reader = Reader(catalog, mirrors, origin, own, follower.carry_out, tasks, settings.max_staleness)
             if join_bus or settings.broker or settings.bus.url:
                 status = _status(settings, address)
@@ -84,9 +86,17 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
                 stack.push_async_callback(follower.leave)
                 tasks.start(follower.follow(), "follow the bus")
             tasks.start(_tidy(mirrors), "tidy the cache")
-            yield {"subscriber": State(settings, catalog, reader, follower, own, events, origin, mirrors)}
+            yield {"subscriber": State(settings, catalog, reader, follower, own, writes, events, origin, mirrors)}
 
     return Starlette(routes=routes(), lifespan=lifespan, exception_handlers=error_handlers())
+
+
+async def _own_roots(settings: SubscriberSettings, places: Places, tasks: Supervisor) -> tuple[UserRoots, UserWrites]:
+    """The own roots; what is there is counted meanwhile, if anybody needs to know."""
+    writes = UserWrites(places, Quotas(settings.quota, settings.user_quota))
+    await asyncio.to_thread(writes.clear)
+    tasks.start(asyncio.to_thread(writes.count), "count the own roots")
+    return UserRoots(places), writes
 
 
 def _remember(catalog: Catalog, store: CatalogStore) -> None:

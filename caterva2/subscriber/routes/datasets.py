@@ -116,10 +116,11 @@ def _answer_response(read: Read, answer: Answer | bytes, name: str) -> Response:
     if isinstance(answer, bytes):
         return Response(answer, headers=_headers(read) | _disposition(name), media_type=OCTETS)
     headers = _headers(read) | _disposition(name) | {"Content-Length": str(answer.length)}
-    return FileResponse(_in_thread(read, answer.pieces), 200, headers, OCTETS)
+    return FileResponse(pieces_in_thread(read, answer.pieces), 200, headers, OCTETS)
 
 
-async def _in_thread(read: Read, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def pieces_in_thread(read: Read, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """The pieces of an answer, each made while the one before is sent."""
     try:
         async with aclosing(ahead(lambda: next(pieces, None))) as made:
             async for piece in made:

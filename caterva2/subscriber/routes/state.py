@@ -14,6 +14,7 @@ from caterva2.subscriber.mirrors import MirrorStore
 from caterva2.subscriber.origin import Origin
 from caterva2.subscriber.reader import Reader
 from caterva2.subscriber.userroots import UserRoots
+from caterva2.subscriber.userwrites import UserWrites
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,8 @@ class State:
         catalog: what is known of the roots.
         reader: answers reads.
         follower: keeps the catalog in step.
-        own: its own roots.
+        own: its own roots, for reading.
+        writes: the same, for writing.
         events: what clients that follow along are told.
         origin: the way to the publishers.
         mirrors: what is on disk of remote datasets.
@@ -36,6 +38,7 @@ class State:
     reader: Reader
     follower: Follower
     own: UserRoots
+    writes: UserWrites
     events: EventLog
     origin: Origin
     mirrors: MirrorStore
