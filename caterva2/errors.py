@@ -19,6 +19,7 @@ raises the class of the status that it got, so an error keeps its meaning across
     ├── TooLargeError                       413
     ├── RangeError                          416  a byte range outside of the file
     ├── FrameError                          422  bytes that are no sound Blosc2 frame or chunk
+    ├── TooManyAttemptsError                429  refused unseen, as too many failed before; `retry_after` as below
     ├── BadGatewayError                     502  a publisher answered with something that makes no sense
     ├── UnavailableError                    503  not now; `retry_after` says when to try again
     │   └── UnreachableError                     no answer at all from the other side
@@ -144,6 +145,21 @@ class FrameError(Caterva2Error):
     """Bytes that are no sound Blosc2 frame or chunk, or of a kind that cannot be served."""
 
     status = 422
+
+
+class TooManyAttemptsError(Caterva2Error):
+    """Refused unseen, since too many failed before.
+
+    Args:
+        detail: what was too much.
+        retry_after: seconds after which it makes sense to try again.
+    """
+
+    status = 429
+
+    def __init__(self, detail: str, retry_after: float = 1.0) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
 
 
 class BadGatewayError(Caterva2Error):

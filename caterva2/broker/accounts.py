@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -12,10 +11,10 @@ from typing import Any, Final, TextIO
 from caterva2.broker.rules import Role
 from caterva2.broker.users import User, changing_users, check_user_name, make_user, read_users
 from caterva2.daemon.arguments import BROKER
+from caterva2.daemon.asking import read_password
 from caterva2.errors import SettingsError
 from caterva2.settings import load_broker
 
-_MAX_PASSWORD: Final = 1024
 _OPTIONS: Final = ("conf", *BROKER.keys)
 
 
@@ -52,7 +51,7 @@ def _run(options: Mapping[str, Any], file: Path, stdin: TextIO, stderr: TextIO) 
     match options["action"]:
         case "add":
             name, role, roots = options["user"], options["role"], tuple(options["root"])
-            return _add(file, name, role, roots, lambda: _password(name, options["password_file"], stdin, stderr))
+            return _add(file, name, role, roots, lambda: read_password(name, options["password_file"], stdin, stderr))
         case "remove":
             return _remove(file, options["user"])
     users = read_users(file).values()
@@ -87,33 +86,3 @@ def _remove(file: Path, name: str) -> list[str]:
 
 def _described(user: User) -> str:
     return f"{user.role} of {', '.join(user.roots)}" if user.roots else user.role
-
-
-def _password(name: str, file: str | None, stdin: TextIO, stderr: TextIO) -> str:
-    if file is not None:
-        return _checked(_first_line(Path(file)), f"--password-file {file}")
-    if not stdin.isatty():
-        return _checked(stdin.readline(_MAX_PASSWORD + 2), "the password on stdin")
-    password = _checked(getpass.getpass(f"Password of {name}: ", stderr), "the password")
-    if getpass.getpass("Once more: ", stderr) != password:
-        raise SettingsError("the two passwords differ: nothing was changed, try again")
-    return password
-
-
-def _first_line(file: Path) -> str:
-    try:
-        with file.open(encoding="utf-8") as opened:
-            return opened.readline(_MAX_PASSWORD + 2)
-    except OSError as error:
-        raise SettingsError(f"--password-file {file}: cannot be read: {error.strerror}; name another file") from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"--password-file {file}: is not UTF-8 text: name another file") from None
-
-
-def _checked(line: str, place: str) -> str:
-    password = line.rstrip("\r\n")
-    if not password:
-        raise SettingsError(f"{place}: is empty: a user needs a password")
-    if len(password) > _MAX_PASSWORD or "\0" in password:
-        raise SettingsError(f"{place}: is no password: it has at most {_MAX_PASSWORD} letters, and no NUL")
-    return password

@@ -331,6 +331,68 @@ def _show_path(context: Context, args: argparse.Namespace, path: str) -> None:
         context.output.lines([path])
 
 
+def add_adduser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli adduser`."""
+    parser = _add(subparsers, common, "adduser", adduser)
+    parser.add_argument("email", metavar="EMAIL", help="the address that the user logs in with")
+    parser.add_argument("--newpassword", metavar="PASSWORD", help="the user's password; one is made when left out")
+    parser.add_argument("--superuser", action="store_true", help="let the user manage the others")
+
+
+def adduser(context: Context, args: argparse.Namespace) -> None:
+    """Add a user to the subscriber, as a superuser.
+
+    What was done is printed, with the password if none was given.
+    """
+    _tell(context, args, context.client.adduser(args.email, args.newpassword, args.superuser))
+
+
+def add_deluser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli deluser`."""
+    parser = _add(subparsers, common, "deluser", deluser)
+    parser.add_argument("email", metavar="EMAIL", help="the user's address")
+
+
+def deluser(context: Context, args: argparse.Namespace) -> None:
+    """Remove a user of the subscriber, and end its sessions, as a superuser."""
+    _tell(context, args, context.client.deluser(args.email))
+
+
+def _tell(context: Context, args: argparse.Namespace, text: str) -> None:
+    if args.json:
+        context.output.data(text)
+    else:
+        context.output.lines([text])
+
+
+def add_listusers(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli listusers`."""
+    parser = _add(subparsers, common, "listusers", listusers)
+    parser.add_argument("email", metavar="EMAIL", nargs="?", help="one user's address; all users when left out")
+
+
+def listusers(context: Context, args: argparse.Namespace) -> None:
+    """List the users of the subscriber, as a superuser.
+
+    In a pipe: address, ID, superuser and active (yes or no), separated by tabs.
+    """
+    context.output.check()
+    found = context.client.listusers(args.email)
+    if args.json:
+        context.output.data(found)
+        return
+    rows = [
+        (
+            str(user.get("email", "-")),
+            str(user.get("id", "-")),
+            "yes" if user.get("is_superuser") else "no",
+            "yes" if user.get("is_active") else "no",
+        )
+        for user in found
+    ]
+    context.output.table(("email", "id", "superuser", "active"), rows)
+
+
 def add_bus(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     """Describe `cat2cli bus`."""
     parser = _add(subparsers, common, "bus", bus)
@@ -380,6 +442,9 @@ COMMANDS = (
     add_copy,
     add_remove,
     add_verify,
+    add_adduser,
+    add_deluser,
+    add_listusers,
     add_bus,
 )
 """What describes the commands, in the order of the help."""

@@ -21,6 +21,7 @@ from caterva2.errors import (
     Caterva2Error,
     ForbiddenError,
     NotFoundError,
+    TooManyAttemptsError,
     UnavailableError,
     UnreachableError,
 )
@@ -50,6 +51,7 @@ _STATUS_OF: tuple[tuple[type[Caterva2Error], ExitStatus], ...] = (
     (ForbiddenError, ExitStatus.FORBIDDEN),
     (UnreachableError, ExitStatus.UNREACHABLE),
     (UnavailableError, ExitStatus.UNAVAILABLE),
+    (TooManyAttemptsError, ExitStatus.UNAVAILABLE),
     (BadRequestError, ExitStatus.USAGE),
     (Caterva2Error, ExitStatus.ERROR),
 )

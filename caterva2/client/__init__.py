@@ -7,6 +7,8 @@ and nothing that only a daemon needs.
 
 from caterva2.client.api import (
     Client,
+    adduser,
+    deluser,
     download,
     fetch,
     get_auth_cookie,
@@ -14,6 +16,7 @@ from caterva2.client.api import (
     get_info,
     get_list,
     get_roots,
+    listusers,
     subscribe,
 )
 from caterva2.client.auth import BasicAuth
@@ -31,6 +34,8 @@ __all__ = [
     "Root",
     "Session",
     "Watch",
+    "adduser",
+    "deluser",
     "download",
     "fetch",
     "get_auth_cookie",
@@ -38,6 +43,7 @@ __all__ = [
     "get_info",
     "get_list",
     "get_roots",
+    "listusers",
     "sub_urlbase_default",
     "subscribe",
 ]

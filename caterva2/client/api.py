@@ -10,7 +10,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
 
-from caterva2.client import rest, uploads
+from caterva2.client import rest, uploads, users
 from caterva2.client.auth import Auth
 from caterva2.client.decoding import array_from_cframe, bytes_from_schunk, is_array, schunk_from_cframe
 from caterva2.client.downloads import Progress, download_file
@@ -108,6 +108,31 @@ class Client:
         if not isinstance(found, dict) or not all(isinstance(n, int) for n in found.values()):
             raise BadGatewayError(f"{self.urlbase} answers with something that are no counts")
         return found
+
+    def logout(self) -> None:
+        """Log out: the login cookie ends, here and wherever else it was used."""
+        self.session.logout()
+
+    def adduser(self, newuser: str, password: str | None = None, superuser: bool = False) -> str:  # noqa: FBT001, FBT002 - upstream's
+        """Add a user, as a superuser.
+
+        Args:
+            newuser: the e-mail address.
+            password: None to have one made.
+            superuser: whether the user may manage the others.
+
+        Returns:
+            A sentence, with the password if one was made.
+        """
+        return users.adduser(self.session, newuser, password, superuser=superuser)
+
+    def deluser(self, user: str) -> str:
+        """Remove a user, and end its sessions, as a superuser; returns a sentence."""
+        return users.deluser(self.session, user)
+
+    def listusers(self, username: str | None = None) -> list[dict[str, Any]]:
+        """Return all users, or the one of an e-mail address, as a superuser: id, email, is_active, is_superuser ..."""
+        return users.listusers(self.session, username)
 
     def get_list(self, path: Path_) -> list[str]:
         """Return the paths of all files below a root or directory, relative to it."""
@@ -260,6 +285,32 @@ def download(
     """Download a file; as `Client.download`."""
     with Client(urlbase, auth_cookie=auth_cookie) as client:
         return client.download(dataset, localpath)
+
+
+def adduser(
+    newuser: str,
+    password: str | None = None,
+    superuser: bool = False,  # noqa: FBT001, FBT002 - upstream's
+    urlbase: str = sub_urlbase_default,
+    auth_cookie: str | None = None,
+) -> str:
+    """Add a user, as a superuser; as `Client.adduser`."""
+    with Client(urlbase, auth_cookie=auth_cookie) as client:
+        return client.adduser(newuser, password, superuser)
+
+
+def deluser(user: str, urlbase: str = sub_urlbase_default, auth_cookie: str | None = None) -> str:
+    """Remove a user, as a superuser; as `Client.deluser`."""
+    with Client(urlbase, auth_cookie=auth_cookie) as client:
+        return client.deluser(user)
+
+
+def listusers(
+    username: str | None = None, urlbase: str = sub_urlbase_default, auth_cookie: str | None = None
+) -> list[dict[str, Any]]:
+    """Return all users, or one, as a superuser; as `Client.listusers`."""
+    with Client(urlbase, auth_cookie=auth_cookie) as client:
+        return client.listusers(username)
 
 
 def get_auth_cookie(urlbase: str, user_auth: Auth) -> str:

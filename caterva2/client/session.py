@@ -131,9 +131,9 @@ class Session:
             currency = Currency.of(found.get("cache-status", ""), found.get("age", ""))
             return Answer(content, etag_of(found.get("etag", "")), response.status_code != 304, currency)
 
-    def post(self, route: str, path: str = "", *, json: Mapping[str, str] | None = None) -> Answer:
-        """Post to a route, without a body or with one of JSON."""
-        with self._answer("POST", self.url(route, path), json=json) as response:
+    def post(self, route: str, path: str = "", *, body: Mapping[str, object] | None = None) -> Answer:
+        """Post to a route, with a body of JSON, or with none."""
+        with self._answer("POST", self.url(route, path), json=body) as response:
             return Answer(response.read(), etag_of(response.headers.get("etag", "")))
 
     def send(self, route: str, path: str, content: BinaryIO | bytes, conditions: Mapping[str, str]) -> Answer:
@@ -207,6 +207,11 @@ class Session:
         assert self.auth_cookie is not None
         return self.auth_cookie
 
+    def logout(self) -> None:
+        """Log out: the cookie ends, here and wherever else it was used."""
+        self.post("auth/jwt/logout")
+        self.auth_cookie = None
+
     @contextmanager
     def _answer(
         self,
@@ -216,7 +221,7 @@ class Session:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         data: Mapping[str, str] | None = None,
-        json: Mapping[str, str] | None = None,
+        json: Mapping[str, object] | None = None,
         files: Mapping[str, tuple[str, BinaryIO | bytes]] | None = None,
         http: httpx.Client | None = None,
     ) -> Iterator[httpx.Response]:

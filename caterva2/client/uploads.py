@@ -55,7 +55,7 @@ def transfer(session: Session, route: str, source: str, target: str) -> PurePosi
     # As it was written: a slash at the end says that it is a folder.
     for path in (source, target):
         DatasetPath.parse(path)
-    return _path(session.post(f"{route}/", json={"src": source, "dst": target}).json())
+    return _path(session.post(f"{route}/", body={"src": source, "dst": target}).json())
 
 
 def _send(session: Session, route: str, content: Content, path: DatasetPath, conditions: dict[str, str]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal, NoReturn
 
@@ -93,6 +94,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
+@cache
 def package_version() -> str:
     """The version of the installed package."""
     try:
@@ -128,7 +130,27 @@ def parser(command: Command) -> argparse.ArgumentParser:
     made.add_argument("--version", action="version", version=f"%(prog)s {package_version()}")
     if command is BROKER:
         _add_user_commands(made)
+    if command is SUBSCRIBER:
+        _add_adduser(made)
     return made
+
+
+def _add_adduser(made: argparse.ArgumentParser) -> None:
+    """Describe `cat2sub adduser`; the namespace then has an `action`, which it lacks where the daemon is meant."""
+    # Given before the command, these must not be undone by what is left out after it.
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    common.add_argument("--conf", metavar="FILE", help="read settings from this file")
+    common.add_argument("--id", metavar="ID", help="read section [subscriber.ID] of the file too")
+    common.add_argument("--statedir", metavar="DIR", help="the daemon's; else what the settings say")
+    commands = made.add_subparsers(title="commands", metavar="COMMAND", prog=made.prog)
+    summary = "Add a user on this machine, also while the daemon runs; the password is asked for, or read from a pipe."
+    adding = commands.add_parser(
+        "adduser", help="add a user", description=summary, parents=[common], allow_abbrev=False
+    )
+    adding.set_defaults(action="adduser")
+    adding.add_argument("email", metavar="EMAIL", help="the e-mail address to log in with")
+    adding.add_argument("--superuser", action="store_true", help="let the user manage the others")
+    adding.add_argument("--password-file", metavar="FILE", help="read the password from the first line of this file")
 
 
 def _add_user_commands(made: argparse.ArgumentParser) -> None:

@@ -21,6 +21,7 @@ from caterva2.errors import (
     Caterva2Error,
     RangeError,
     TooLargeError,
+    TooManyAttemptsError,
     UnavailableError,
     VersionChangedError,
 )
@@ -178,7 +179,7 @@ async def _on_caterva2_error(_request: Request, error: Exception) -> Response:
 
 def _headers_of(error: Caterva2Error) -> dict[str, str]:
     match error:
-        case UnavailableError():
+        case UnavailableError() | TooManyAttemptsError():
             return {"Retry-After": str(max(1, round(error.retry_after)))}
         case RangeError():
             return {"Content-Range": f"bytes */{error.length}"}

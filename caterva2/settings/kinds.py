@@ -104,6 +104,14 @@ def _optional_switch(value: object) -> object:
     return value
 
 
+def _switch(value: object) -> object:
+    """A bool from a file, or from the texts true and false."""
+    found = _optional_switch(value)
+    if found is None:
+        raise ValueError("is empty: use true or false, or leave it out")
+    return found
+
+
 def _token(value: str) -> str:
     """A secret that goes into a header, and that nobody guesses."""
     if value and not (value.isascii() and value.isprintable() and " " not in value):
@@ -152,6 +160,7 @@ BrokerUrl = Annotated[str, AfterValidator(_broker_url)]
 Directory = Annotated[Path, BeforeValidator(_directory)]
 OptionalFile = Annotated[Path | None, BeforeValidator(_optional_file)]
 OptionalSwitch = Annotated[bool | None, BeforeValidator(_optional_switch)]
+Switch = Annotated[bool, BeforeValidator(_switch)]
 Token = Annotated[str, AfterValidator(_token)]
 ServiceId = Annotated[str, AfterValidator(_service_id)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]

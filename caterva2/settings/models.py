@@ -27,6 +27,7 @@ from caterva2.settings.kinds import (
     Seconds,
     ServiceId,
     SubscriberUrl,
+    Switch,
     Token,
     TokensByRoot,
 )
@@ -160,7 +161,13 @@ class PublisherSettings(ServiceSettings):
     """The `[bus]` section."""
 
 
-class SubscriberSettings(ServiceSettings):
+class _Registering:
+    # Upstream's name; every Pydantic model has a method of this name, and warns unless it comes from elsewhere.
+    register: Switch = False
+    """Whether everyone may make an account; else a superuser does, with `cat2cli adduser` or `cat2sub adduser`."""
+
+
+class SubscriberSettings(_Registering, ServiceSettings):
     """The settings of a cat2sub, sections `[subscriber]` and `[subscriber.ID]`."""
 
     id: ServiceId = ""
@@ -190,9 +197,18 @@ class SubscriberSettings(ServiceSettings):
     tokens: TokensByRoot = Field(default={}, repr=False)
     """Tokens to show to publishers whose root the broker gives none for, by root."""
     secret: str = Field(default="", repr=False)
-    """What logins are signed with; "" is no logins. Better put into CATERVA2_SECRET than into a file."""
+    """What logins are signed with; "" is no users. Better put into CATERVA2_SECRET, or .env, than into a file."""
+    login: Switch = True
+    """Whether users may log in, where there is a secret; without it nothing is written."""
+    maxusers: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """How many users there may be; 0 is any number."""
     bus: BusSettings = BusSettings()
     """The `[bus]` section."""
+
+    @property
+    def with_users(self) -> bool:
+        """Whether there are users."""
+        return bool(self.secret) and self.login
 
 
 class ClientSettings(ServiceSettings):

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_origin
 
+from dotenv import dotenv_values
 from pydantic.fields import FieldInfo
 
 from caterva2.errors import SettingsError
@@ -19,6 +20,7 @@ from caterva2.settings.models import SECTIONS
 # How alike two names are, from 0 to 1, when one is taken for a mistyped other.
 _TYPO = 0.85
 CONF_FILE = "caterva2.toml"
+_DOTENV = ".env"
 WITH_ID = frozenset({"publisher", "subscriber"})
 Options = Mapping[str, object]
 _OLD_SPELLINGS = {("subscriber", "url"): "urlbase"}
@@ -68,17 +70,32 @@ def read_sources(section: str, options: Options, environ: Mapping[str, str], cwd
     Raises:
         SettingsError: if one cannot be read, or names what there is not.
     """
-    conf = options.get("conf") or environ.get("CATERVA2_CONF")
+    dotenv = _read_dotenv(cwd / _DOTENV)
+    conf = options.get("conf") or environ.get("CATERVA2_CONF") or dotenv.get("CATERVA2_CONF")
     source = _read_file(cwd, str(conf) if conf else None)
     given = {
         key: Given(value, _ARGUMENTS.get(key, f"--{key}"))
         for key, value in options.items()
         if value is not None and key != "conf"
     }
-    return [Source({section: given}), _read_environment(environ), source]
+    return [Source({section: given}), _read_environment(environ), _read_environment(dotenv, f"{_DOTENV}: "), source]
 
 
-def _read_environment(environ: Mapping[str, str]) -> Source:
+def _read_dotenv(file: Path) -> dict[str, str]:
+    """The variables of a `.env` file, which stand for those that the environment lacks; other programs' too."""
+    try:
+        with file.open(encoding="utf-8") as opened:
+            found = dotenv_values(stream=opened, interpolate=False)
+    except (FileNotFoundError, IsADirectoryError):  # some name a virtual environment so
+        return {}
+    except OSError as error:
+        raise SettingsError(f"{_DOTENV}: cannot be read: {error.strerror}; make it readable, or remove it") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{_DOTENV}: is not UTF-8 text: write NAME=value on each line") from None
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _read_environment(environ: Mapping[str, str], place: str = "") -> Source:
     names = {
         f"CATERVA2_{section}_{key}".upper(): (section, key)
         for section, model in SECTIONS.items()
@@ -89,9 +106,9 @@ def _read_environment(environ: Mapping[str, str]) -> Source:
     for variable, value in environ.items():
         if variable in names:
             section, key = names[variable]
-            source.sections.setdefault(section, {})[key] = Given(value, variable)
+            source.sections.setdefault(section, {})[key] = Given(value, f"{place}{variable}")
         elif _mistaken(variable, names):
-            raise SettingsError(f"{variable}: no such setting: {remedy(variable, names, 'unset it')}")
+            raise SettingsError(f"{place}{variable}: no such setting: {remedy(variable, names, 'unset it')}")
     return source
 
 
@@ -159,8 +176,11 @@ def _check_type(info: FieldInfo, value: object, place: str) -> None:
             isinstance(value, (int, float)) and not isinstance(value, bool),
             "a number, without quotes",
         )
-    elif info.annotation == bool | None:
-        good, kind = isinstance(value, bool) or value == "", "true or false, without quotes"
+    elif info.annotation in (bool, bool | None):
+        good, kind = (
+            isinstance(value, bool) or (value == "" and info.annotation is not bool),
+            "true or false, without quotes",
+        )
     elif get_origin(info.annotation) is dict:
         good, kind = isinstance(value, dict), 'a table, such as { name = "text" }'
     else:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
 
 import blosc2
 from starlette.applications import Starlette
@@ -25,25 +27,35 @@ from caterva2.daemon.locator import bus_urls
 from caterva2.daemon.statedir import StateDir
 from caterva2.daemon.supervisor import Supervisor
 from caterva2.settings import SubscriberSettings
+from caterva2.subscriber.accounts import Accounts
+from caterva2.subscriber.attempts import Attempts
 from caterva2.subscriber.catalog import Catalog
 from caterva2.subscriber.events import EventLog
 from caterva2.subscriber.follower import Follower
 from caterva2.subscriber.grants import Grants
 from caterva2.subscriber.mirrors import MirrorStore
 from caterva2.subscriber.origin import Origin
+from caterva2.subscriber.passwords import Passwords
+from caterva2.subscriber.permissions import Permissions
 from caterva2.subscriber.places import Places
 from caterva2.subscriber.quotas import Quotas
 from caterva2.subscriber.reader import Reader
 from caterva2.subscriber.routes import routes
+from caterva2.subscriber.routes.identity import Callers
 from caterva2.subscriber.routes.state import State
+from caterva2.subscriber.sessions import Sessions
 from caterva2.subscriber.store import CatalogStore
 from caterva2.subscriber.userroots import UserRoots
+from caterva2.subscriber.users import FILE, UserStore
 from caterva2.subscriber.userwrites import UserWrites
 
+logger = logging.getLogger(__name__)
 JoinBus = Callable[[SubscriberSettings, Topics], AbstractAsyncContextManager[Bus]]
 
 
 _TIDY = 20.0  # seconds
+# Characters of a secret that nobody guesses.
+_GOOD_SECRET = 16
 
 
 def create_app(settings: SubscriberSettings, address: Address, *, join_bus: JoinBus | None = None) -> Starlette:
@@ -62,6 +74,7 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
         async with AsyncExitStack() as stack:
             directory = stack.enter_context(StateDir(settings.statedir)).path
             store = stack.enter_context(CatalogStore(directory / "catalog.sqlite"))
+            accounts = stack.enter_context(_accounts(settings, directory))
             mirrors = MirrorStore(directory / "cache", cache_size=settings.cache_size)
             stack.callback(mirrors.close)
             catalog = Catalog()
@@ -86,9 +99,30 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
                 stack.push_async_callback(follower.leave)
                 tasks.start(follower.follow(), "follow the bus")
             tasks.start(_tidy(mirrors), "tidy the cache")
-            yield {"subscriber": State(settings, catalog, reader, follower, own, writes, events, origin, mirrors)}
+            callers, permissions = Callers(accounts, settings.urlbase), Permissions(users=accounts is not None)
+            asked = (callers, permissions, accounts)
+            yield {
+                "subscriber": State(settings, catalog, reader, follower, own, writes, events, origin, mirrors, *asked)
+            }
 
-    return Starlette(routes=routes(), lifespan=lifespan, exception_handlers=error_handlers())
+    found = routes(with_users=settings.with_users)
+    return Starlette(routes=found, lifespan=lifespan, exception_handlers=error_handlers())
+
+
+@contextmanager
+def _accounts(settings: SubscriberSettings, directory: Path) -> Iterator[Accounts | None]:
+    """The users, if there are any; says what that means for who comes."""
+    if not settings.with_users:
+        why = "login is off" if settings.secret else "CATERVA2_SECRET is not set"
+        logger.info("%s: there are no users, so this subscriber is read-only, and all who read are anonymous", why)
+        yield None
+        return
+    if len(settings.secret) < _GOOD_SECRET:
+        logger.warning("the secret is short, so it could be guessed: make one with `openssl rand -hex 24`")
+    with UserStore(directory / FILE) as store, Passwords() as passwords:
+        if not store.count():
+            logger.info("there are no users yet: add the first one with: cat2sub adduser --superuser EMAIL")
+        yield Accounts(store, Sessions(settings.secret, store), passwords, Attempts(), settings.maxusers)
 
 
 async def _own_roots(settings: SubscriberSettings, places: Places, tasks: Supervisor) -> tuple[UserRoots, UserWrites]:

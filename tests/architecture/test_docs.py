@@ -48,6 +48,7 @@ def test_setting(section: str, key: str) -> None:
     assert len(meaning) > 8 or meaning == "as above"
     if expected not in ("", None, PydanticUndefined, {}):
         shown = f"{expected:g}" if isinstance(expected, float) else str(expected)
+        shown = shown.lower() if isinstance(expected, bool) else shown
         assert shown.removeprefix("http://") in default
 
 

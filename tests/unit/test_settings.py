@@ -538,3 +538,45 @@ def test_mistakes_of_a_publisher(cwd: Path, variable: str, value: str) -> None:
 
     with pytest.raises(SettingsError, match=f"CATERVA2_PUBLISHER_{variable}: "):
         load_publisher({"name": "foo", "root": "foo-root"}, environ, cwd)
+
+
+def test_dotenv(cwd: Path) -> None:
+    """The file `.env` stands for variables that the environment lacks; other programs' variables are not ours."""
+    conf(cwd, '[subscriber]\nsecret = "of the file"\nlogin = false\n')
+    (cwd / ".env").write_text("# ours\nexport CATERVA2_SECRET='of $HOME'\nOTHER=1\nCATERVA2_SUBSCRIBER_MAXUSERS=3\n")
+
+    settings = load_subscriber({}, {}, cwd)
+    assert ("of $HOME", 3, False) == (settings.secret, settings.maxusers, settings.with_users)
+    assert "of the environment" == load_subscriber({}, {"CATERVA2_SECRET": "of the environment"}, cwd).secret
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"CATERVA2_SUBSCRIBER_HTPP=x", r"^\.env: CATERVA2_SUBSCRIBER_HTPP: no such setting"),
+        (b"CATERVA2_SUBSCRIBER_MAXUSERS=x", r"^\.env: CATERVA2_SUBSCRIBER_MAXUSERS: 'x' is not possible"),
+        (b"\xff", r"^\.env: is not UTF-8 text"),
+    ],
+)
+def test_mistakes_in_dotenv(cwd: Path, content: bytes, told: str) -> None:
+    """A mistake in `.env` is told with its place."""
+    (cwd / ".env").write_bytes(content)
+
+    with pytest.raises(SettingsError, match=told):
+        load_subscriber({}, {}, cwd)
+
+
+def test_dotenv_is_a_directory(cwd: Path) -> None:
+    """A directory of that name, which some virtual environments have, is none of ours."""
+    (cwd / ".env").mkdir()
+
+    assert "" == load_subscriber({}, {}, cwd).secret
+
+
+@pytest.mark.parametrize("text", ["register = 1", 'register = "true"', 'maxusers = "5"', 'login = ""'])
+def test_switches_have_types(cwd: Path, text: str) -> None:
+    """In the file a switch is true or false, and a number a number."""
+    conf(cwd, f"[subscriber]\n{text}\n")
+
+    with pytest.raises(SettingsError, match="has the wrong type"):
+        load_subscriber({}, {}, cwd)

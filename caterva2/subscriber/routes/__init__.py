@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from starlette.routing import BaseRoute
 
-from caterva2.subscriber.routes import datasets, events, roots, verify
+from caterva2.subscriber.routes import datasets, events, login, roots, users, verify, writing
 
 
-def routes() -> list[BaseRoute]:
-    """All routes of the subscriber."""
+def routes(*, with_users: bool) -> list[BaseRoute]:
+    """All routes of the subscriber.
+
+    Args:
+        with_users: whether there are users, and so the routes for them.
+    """
     # The first that fits is taken: what is asked for most comes first.
-    return [*datasets.ROUTES, *roots.ROUTES, *events.ROUTES, *verify.ROUTES]
+    for_users = [*login.ROUTES, *users.ROUTES] if with_users else []
+    return [*datasets.ROUTES, *roots.ROUTES, *events.ROUTES, *verify.ROUTES, *writing.ROUTES, *for_users]

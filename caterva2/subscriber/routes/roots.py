@@ -11,10 +11,9 @@ from starlette.routing import Route
 
 from caterva2.daemon.arguments import package_version
 from caterva2.daemon.http import dataset_route, health_route, json_response, ready_route
-from caterva2.errors import AuthenticationError, UnavailableError
+from caterva2.errors import AuthenticationError, NotFoundError, UnavailableError
 from caterva2.models import FollowedRoot, Freshness, Health
 from caterva2.paths import DatasetPath, RootName
-from caterva2.subscriber.callers import ANONYMOUS
 from caterva2.subscriber.catalog import Root
 from caterva2.subscriber.routes.state import State, state_of
 
@@ -22,11 +21,11 @@ from caterva2.subscriber.routes.state import State, state_of
 async def get_roots(request: Request) -> Response:
     """`GET /api/roots`: the roots that publishers announced, and the subscriber's own."""
     state = state_of(request)
+    caller = await state.callers.caller(request)
     infos = [_described(state, root, time.monotonic()) for root in state.catalog.roots()]
-    infos += [
-        FollowedRoot(name=name, http="", subscribed=True, freshness="live") for name in state.own.names(ANONYMOUS)
-    ]
-    return json_response({info.name: info for info in infos}, headers={"Cache-Control": "no-cache"})
+    infos += [FollowedRoot(name=name, http="", subscribed=True, freshness="live") for name in state.own.names(caller)]
+    seen = (info for info in infos if state.permissions.allows(caller, "read", DatasetPath(RootName(info.name), "")))
+    return json_response({info.name: info for info in seen}, headers={"Cache-Control": "no-cache"})
 
 
 def _described(state: State, root: Root, now: float) -> FollowedRoot:
@@ -51,7 +50,9 @@ def age_of(root: Root, now: float) -> int | None:
 async def subscribe(request: Request) -> Response:
     """`POST /api/subscribe/{root}`: follow a root; `"Ok"` once its datasets are known."""
     state, name = state_of(request), RootName.parse(request.path_params["root"])
-    if name.own and name not in state.own.names(ANONYMOUS):
+    caller = await state.callers.caller(request)
+    readable = state.permissions.allows(caller, "read", DatasetPath(name, ""))
+    if not readable or (name.own and name not in state.own.names(caller)):
         raise AuthenticationError(f"Subscribing to {name} requires authentication")
     if not name.own:
         await state.follower.subscribe(name)
@@ -61,8 +62,13 @@ async def subscribe(request: Request) -> Response:
 async def get_list(request: Request) -> Response:
     """`GET /api/list/{path}`: the datasets of a root or below a directory, or the name of a dataset."""
     state, path = state_of(request), DatasetPath.parse(request.path_params["path"])
+    caller = await state.callers.caller(request)
+    try:
+        state.permissions.check(caller, "read", path)
+    except AuthenticationError as error:
+        raise NotFoundError(error.detail) from None  # upstream's status, here alone
     if path.root.own:
-        return json_response(await asyncio.to_thread(state.own.list, ANONYMOUS, path))
+        return json_response(await asyncio.to_thread(state.own.list, caller, path))
     headers = await _follow_and_refresh(state, path.root)
     names = await asyncio.to_thread(state.catalog.names, path)
     return json_response(names, headers=headers)

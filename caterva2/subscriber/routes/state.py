@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from caterva2.settings import SubscriberSettings
+from caterva2.subscriber.accounts import Accounts
 from caterva2.subscriber.catalog import Catalog
 from caterva2.subscriber.events import EventLog
 from caterva2.subscriber.follower import Follower
 from caterva2.subscriber.mirrors import MirrorStore
 from caterva2.subscriber.origin import Origin
+from caterva2.subscriber.permissions import Permissions
 from caterva2.subscriber.reader import Reader
+from caterva2.subscriber.routes.identity import Callers
 from caterva2.subscriber.userroots import UserRoots
 from caterva2.subscriber.userwrites import UserWrites
 
@@ -31,6 +34,9 @@ class State:
         events: what clients that follow along are told.
         origin: the way to the publishers.
         mirrors: what is on disk of remote datasets.
+        callers: recognizes who asks.
+        permissions: decides who may do what.
+        accounts: the users; None if there are none.
     """
 
     settings: SubscriberSettings
@@ -42,9 +48,19 @@ class State:
     events: EventLog
     origin: Origin
     mirrors: MirrorStore
+    callers: Callers
+    permissions: Permissions
+    accounts: Accounts | None
+
+    @property
+    def users(self) -> Accounts:
+        """The users, in the routes that are only there with them."""
+        assert self.accounts is not None
+        return self.accounts
 
 
 def state_of(request: Request) -> State:
     """The parts of the subscriber that a request came to."""
-    state: State = request.state.subscriber
+    # What `request.state` gives, without making an object for it at each request.
+    state: State = request.scope["state"]["subscriber"]
     return state

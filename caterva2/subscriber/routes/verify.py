@@ -21,6 +21,7 @@ _SIGN_OF_LIFE = 5.0
 async def verify(request: Request) -> Response:
     """`POST /api/verify/{path}`: check every chunk on disk; spaces while that takes, then the counts."""
     state, path = state_of(request), DatasetPath.parse(request.path_params["path"])
+    state.permissions.check(await state.callers.caller(request), "read", path)
     scrubber = Scrubber(state.catalog, state.mirrors, state.reader)
     await asyncio.to_thread(scrubber.paths, path)
     return StreamingResponse(_answer(scrubber, path), media_type="application/json")

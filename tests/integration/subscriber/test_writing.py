@@ -5,24 +5,27 @@ import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import argon2
 import blosc2
 import httpx
 import numpy as np
 import pytest
 
 from caterva2.cli.main import main
-from caterva2.client import Client, Root
+from caterva2.client import Client, Root, get_auth_cookie
 from caterva2.client.files import Dataset
 from caterva2.errors import ForbiddenError, NotFoundError, TooLargeError, VersionChangedError
 from caterva2.example import HELLO, README, write_example
+from caterva2.subscriber.users import FILE, UserStore
 from tests.integration.chain.daemons import ROOT, Chain, running_chain
-from tests.integration.subscriber.accounts import USERS, cookie_of
 
-ANN, BOB = USERS[:2]
+ANN, BOB = "ann@example.com", "bob@example.com"
+PASSWORD = "foobar11"
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +34,23 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     directory = tmp_path_factory.mktemp("writing")
     write_example(directory / ROOT)
     with running_chain(directory, secret="a secret that nobody guesses", user_quota=8 << 20) as chain:
+        quick = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+        with UserStore(chain.subscriber.settings.statedir / FILE) as store:
+            for mail in (ANN, BOB):
+                store.add(mail, quick.hash(PASSWORD), superuser=False)
         yield chain
+
+
+@cache
+def cookie_of(url: str, mail: str) -> str:
+    """The cookie of a user's login."""
+    return get_auth_cookie(url, (mail, PASSWORD))
 
 
 @pytest.fixture
 def client(chain: Chain) -> Iterator[Client]:
     """The Python client of a user whose roots are empty."""
-    with Client(chain.subscriber.url, auth_cookie=cookie_of(chain, ANN)) as client:
+    with Client(chain.subscriber.url, auth_cookie=cookie_of(chain.subscriber.url, ANN)) as client:
         for root in ("@public", "@shared", "@personal"):
             for name in {name.partition("/")[0] for name in client.get_list(root)}:
                 client.remove(f"{root}/{name}")
@@ -46,13 +59,13 @@ def client(chain: Chain) -> Iterator[Client]:
 
 def post(chain: Chain, path: str, user: str | None = ANN, **options: Any) -> httpx.Response:
     """`POST` below `/api/` as a user."""
-    headers = options.pop("headers", {}) | ({"cookie": cookie_of(chain, user)} if user else {})
+    headers = options.pop("headers", {}) | ({"cookie": cookie_of(chain.subscriber.url, user)} if user else {})
     return chain.http.post(f"/api/{path}", headers=headers, **options)
 
 
 def get(chain: Chain, path: str, user: str | None = ANN, **params: Any) -> httpx.Response:
     """`GET` below `/api/` as a user."""
-    headers = {"cookie": cookie_of(chain, user)} if user else {}
+    headers = {"cookie": cookie_of(chain.subscriber.url, user)} if user else {}
     return chain.http.get(f"/api/{path}", headers=headers, params=params or None)
 
 
@@ -320,7 +333,9 @@ def test_objects_are_written(chain: Chain, client: Client, tmp_path: Path) -> No
         root["x"] = "a text is taken for a path by upload"
 
 
-def test_commands_write(chain: Chain, client: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_write(
+    chain: Chain, client: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`cat2cli upload`, `append`, `copy`, `move` and `remove` print where things are."""
     monkeypatch.chdir(tmp_path)
     np.save("rows.npy", np.arange(6).reshape(3, 2))
@@ -343,13 +358,22 @@ def test_commands_write(chain: Chain, client: Client, tmp_path: Path, capsys: py
 
 def test_changes_are_told_to_who_may_know(chain: Chain, client: Client) -> None:
     """A user hears of writes to the own roots, also of those to its @personal; another one does not hear of these."""
-    with Client(chain.subscriber.url, auth_cookie=cookie_of(chain, BOB)) as bob:
-        with client.watch("@personal", timeout=10) as mine, bob.watch("@personal", timeout=2) as others:
-            client.upload(b"1", "@personal/x")
-            client.move("@personal/x", "@shared/x")
-            told = [(change.root, change.type, change.path) for change, _ in zip(mine, range(2), strict=False)]
-            assert [("@personal", "created", "x"), ("@personal", "deleted", "x")] == told
-            assert [] == list(others)
+    cookie = cookie_of(chain.subscriber.url, BOB)
+    with (
+        Client(chain.subscriber.url, auth_cookie=cookie) as bob,
+        client.watch("@personal") as mine,
+        bob.watch("@personal") as others,
+    ):
+        client.upload(b"1", "@personal/x")
+        client.move("@personal/x", "@shared/x")
+        bob.upload(b"1", "@personal/bobs")
+
+        told = [change and (change.root, change.type, change.path) for change in (mine.wait(10), mine.wait(10))]
+        assert [("@personal", "created", "x"), ("@personal", "deleted", "x")] == told
+        heard = others.wait(10)
+        assert heard is not None
+        assert "bobs" == heard.path
+        bob.remove("@personal/bobs")
 
 
 # -- without users ----------------------------------------------------------------------------------------
@@ -362,7 +386,8 @@ def test_without_users_nothing_is_written(tmp_path: Path) -> None:
         with pytest.raises(ForbiddenError, match="CATERVA2_SECRET"):
             chain.client.upload(b"x", "@public/x")
         assert [403] * 4 == [
-            chain.http.post(f"/api/{path}").status_code for path in ("move/", "copy/", "append/@public/x", "remove/@public/x")
+            chain.http.post(f"/api/{path}").status_code
+            for path in ("move/", "copy/", "append/@public/x", "remove/@public/x")
         ]
         assert [] == chain.client.get_list("@public")
         assert json.loads(chain.http.get("/api/roots").text).keys() == {"@public", ROOT}

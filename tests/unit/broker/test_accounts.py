@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from caterva2.broker import accounts
 from caterva2.broker.main import main
 from caterva2.broker.users import fits, read_users
+from caterva2.daemon import asking
 
 Cat2bro = Callable[..., tuple[int, str, str]]
 
@@ -81,7 +81,7 @@ def test_password_from_a_terminal(
     cat2bro: Cat2bro, monkeypatch: pytest.MonkeyPatch, answers: list[str], status: int, told: str
 ) -> None:
     """On a terminal the password is asked for, twice."""
-    monkeypatch.setattr(accounts.getpass, "getpass", lambda *_args: answers.pop(0))
+    monkeypatch.setattr(asking.getpass, "getpass", lambda *_args: answers.pop(0))
 
     ended = cat2bro("add", "a", "--role", "observer", stdin=None)
 
