@@ -313,6 +313,40 @@ def listusers(
         return client.listusers(username)
 
 
+def upload(
+    localpath: Content, dataset: Path_, urlbase: str = sub_urlbase_default, auth_cookie: str | None = None
+) -> PurePosixPath:
+    """Write a dataset into one of the subscriber's own roots; as `Client.upload`."""
+    with Client(urlbase, auth_cookie=auth_cookie) as client:
+        return client.upload(localpath, dataset)
+
+
+def append(
+    dataset: Path_, data: Content, urlbase: str = sub_urlbase_default, auth_cookie: str | None = None
+) -> tuple[int, ...]:
+    """Append the rows of an array; as `Client.append`."""
+    with Client(urlbase, auth_cookie=auth_cookie) as client:
+        return client.append(dataset, data)
+
+
+def move(src: Path_, dst: Path_, urlbase: str = sub_urlbase_default, auth_cookie: str | None = None) -> PurePosixPath:
+    """Give a dataset or a folder another name; as `Client.move`."""
+    with Client(urlbase, auth_cookie=auth_cookie) as client:
+        return client.move(src, dst)
+
+
+def copy(src: Path_, dst: Path_, urlbase: str = sub_urlbase_default, auth_cookie: str | None = None) -> PurePosixPath:
+    """Copy a dataset or a folder into one of the subscriber's own roots; as `Client.copy`."""
+    with Client(urlbase, auth_cookie=auth_cookie) as client:
+        return client.copy(src, dst)
+
+
+def remove(path: Path_, urlbase: str = sub_urlbase_default, auth_cookie: str | None = None) -> PurePosixPath:
+    """Remove a dataset or a folder; as `Client.remove`."""
+    with Client(urlbase, auth_cookie=auth_cookie) as client:
+        return client.remove(path)
+
+
 def get_auth_cookie(urlbase: str, user_auth: Auth) -> str:
     """Log in, and return the cookie that the other functions take as `auth_cookie`.
 

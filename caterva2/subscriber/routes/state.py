@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
+from anyio import CapacityLimiter
 from starlette.requests import Request
 
 from caterva2.settings import SubscriberSettings
@@ -18,6 +20,9 @@ from caterva2.subscriber.reader import Reader
 from caterva2.subscriber.routes.identity import Callers
 from caterva2.subscriber.userroots import UserRoots
 from caterva2.subscriber.userwrites import UserWrites
+
+# Most of the time they wait for the disk.
+_MOST_WRITERS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,7 @@ class State:
         callers: recognizes who asks.
         permissions: decides who may do what.
         accounts: the users; None if there are none.
+        writers: counts the threads that write; some wait for each other, which reads must not wait for.
     """
 
     settings: SubscriberSettings
@@ -51,6 +57,7 @@ class State:
     callers: Callers
     permissions: Permissions
     accounts: Accounts | None
+    writers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_MOST_WRITERS))
 
     @property
     def users(self) -> Accounts:

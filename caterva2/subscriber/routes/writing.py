@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final, TypeVar
 
+from anyio import to_thread
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
@@ -40,9 +42,9 @@ class Transfer(BaseModel):
 async def upload(request: Request) -> Response:
     """`POST /api/upload/{path}`: write a dataset; the answer is its path."""
     state, caller, path = await _writer(request)
-    with await _in_thread(state.writes.begin, caller, path, _condition(request)) as sent:
-        await _receive(request, sent)
-        told = await _in_thread(sent.finish)
+    with await _in_thread(state, state.writes.begin, caller, path, _condition(request)) as sent:
+        await _receive(state, request, sent)
+        told = await _in_thread(state, sent.finish)
     _tell(state, told)
     return json_response(str(path), headers={"ETag": quoted(told.etag)})
 
@@ -50,9 +52,9 @@ async def upload(request: Request) -> Response:
 async def append(request: Request) -> Response:
     """`POST /api/append/{path}`: append the rows of an array; the answer is the new shape."""
     state, caller, path = await _writer(request)
-    with await _in_thread(state.writes.begin, caller, path, _condition(request)) as sent:
-        await _receive(request, sent)
-        told, shape = await _in_thread(sent.append)
+    with await _in_thread(state, state.writes.begin, caller, path, _condition(request)) as sent:
+        await _receive(state, request, sent)
+        told, shape = await _in_thread(state, sent.append)
     _tell(state, told)
     return json_response(list(shape), headers={"ETag": quoted(told.etag)})
 
@@ -60,7 +62,7 @@ async def append(request: Request) -> Response:
 async def remove(request: Request) -> Response:
     """`POST /api/remove/{path}`: remove a dataset, or a folder with all that is in it; the answer is its path."""
     state, caller, path = await _writer(request)
-    told = await _in_thread(state.writes.remove, caller, path, _condition(request))
+    told = await _in_thread(state, state.writes.remove, caller, path, _condition(request))
     _tell(state, told)
     return json_response(str(path))
 
@@ -70,7 +72,7 @@ async def move(request: Request) -> Response:
     state, caller, source, target, into = await _transfer(request, "moving")
     with _refused_as(f"Only moving from {_OWN} is allowed"):
         state.permissions.check(caller, "write", source)
-    path, told = await _in_thread(state.writes.move, caller, source, target, into=into)
+    path, told = await _in_thread(state, state.writes.move, caller, source, target, into=into)
     _tell(state, *told)
     return json_response(str(path))
 
@@ -82,14 +84,14 @@ async def copy(request: Request) -> Response:
     if source.root.own:
         if source.root not in state.own.names(caller):
             raise BadRequestError(_NO_ROOT)
-        path, told = await _in_thread(state.writes.copy, caller, source, target, into=into)
+        path, told = await _in_thread(state, state.writes.copy, caller, source, target, into=into)
         _tell(state, *told)
         return json_response(str(path))
     try:
         await state.follower.subscribe(source.root)
     except NotFoundError:
         raise BadRequestError(_NO_ROOT) from None
-    path = await _in_thread(state.writes.target, caller, source, target, into=into)
+    path = await _in_thread(state, state.writes.target, caller, source, target, into=into)
     await _copy_published(state, caller, source, path)
     return json_response(str(path))
 
@@ -107,10 +109,10 @@ async def _copy_published(state: State, caller: Caller, source: DatasetPath, tar
 
 async def _copy_one(state: State, caller: Caller, source: DatasetPath, target: DatasetPath) -> None:
     free = state.writes.free(caller, target)
-    with await _in_thread(state.writes.begin, caller, target, free, packed=True) as made:
+    with await _in_thread(state, state.writes.begin, caller, target, free, packed=True) as made:
         async for piece in _frame(state, caller, source):
-            await _in_thread(made.write, piece)
-        told = await _in_thread(made.finish)
+            await _in_thread(state, made.write, piece)
+        told = await _in_thread(state, made.finish)
     _tell(state, told)
 
 
@@ -157,9 +159,9 @@ def _refused_as(detail: str) -> Iterator[None]:
         raise BadRequestError(detail) from None
 
 
-async def _receive(request: Request, sent: Upload) -> None:
+async def _receive(state: State, request: Request, sent: Upload) -> None:
     async for piece in sent_file(request):
-        await _in_thread(sent.write, piece)
+        await _in_thread(state, sent.write, piece)
 
 
 def _condition(request: Request) -> Condition:
@@ -180,14 +182,9 @@ def _tell(state: State, *told: Told) -> None:
             state.events.add(one.changes, one.owner)
 
 
-async def _in_thread(work: Callable[..., _Result], *args: object, **options: object) -> _Result:
-    """Do something in a thread, and wait for its end even when the request is given up: it uses what is closed then."""
-    running = asyncio.ensure_future(asyncio.to_thread(work, *args, **options))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait({running})
-        raise
+async def _in_thread(state: State, work: Callable[..., _Result], *args: object, **options: object) -> _Result:
+    """Do something in a thread of those for writes, and wait for its end even when the request is given up."""
+    return await to_thread.run_sync(partial(work, *args, **options), limiter=state.writers)
 
 
 ROUTES = (

@@ -16,6 +16,7 @@ import httpx
 import numpy as np
 import pytest
 
+import caterva2
 from caterva2.cli.main import main
 from caterva2.client import Client, Root, get_auth_cookie
 from caterva2.client.files import Dataset
@@ -331,6 +332,18 @@ def test_objects_are_written(chain: Chain, client: Client, tmp_path: Path) -> No
     assert ["local.txt"] == root.file_list
     with pytest.raises(TypeError):
         root["x"] = "a text is taken for a path by upload"
+
+
+def test_functions_write(chain: Chain, client: Client) -> None:
+    """What upstream's programs call: functions with an address and a cookie."""
+    where: Any = {"urlbase": chain.subscriber.url, "auth_cookie": cookie_of(chain.subscriber.url, ANN)}
+    caterva2.upload(np.arange(3), "@personal/a.b2nd", **where)
+
+    assert (6,) == caterva2.append("@personal/a.b2nd", np.arange(3), **where)
+    assert "@shared/b.b2nd" == str(caterva2.copy("@personal/a.b2nd", "@shared/b.b2nd", **where))
+    assert "@shared/c.b2nd" == str(caterva2.move("@personal/a.b2nd", "@shared/c.b2nd", **where))
+    assert "@shared/c.b2nd" == str(caterva2.remove("@shared/c.b2nd", **where))
+    assert (["b.b2nd"], []) == (client.get_list("@shared"), client.get_list("@personal"))
 
 
 def test_commands_write(
