@@ -320,6 +320,7 @@ class UserWrites:
                 if source.is_dataset:
                     made.append(self._copy_file(source, copy, entry.path, room.grow))
             with self._lock, disk_errors(str(after.path)):
+                check_free(after)
                 make_way(after)
                 tree.mkdir(exist_ok=True, mode=0o700)
                 tree.rename(after.folder)
