@@ -257,7 +257,7 @@ def upload(context: Context, args: argparse.Namespace) -> None:
     """
     path = args.path + Path(args.localpath).name if args.path.endswith("/") else args.path
     content = _content(args.localpath, path)
-    _show_path(context, args, str(context.client.upload(content, path, if_match=args.if_match, create=args.new)))
+    _tell(context, args, str(context.client.upload(content, path, if_match=args.if_match, create=args.new)))
 
 
 def add_append(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -283,7 +283,7 @@ def add_move(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def move(context: Context, args: argparse.Namespace) -> None:
     """Give a file or folder of the subscriber's own roots another name, and print it."""
-    _show_path(context, args, str(context.client.move(args.source, args.target)))
+    _tell(context, args, str(context.client.move(args.source, args.target)))
 
 
 def add_copy(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -293,7 +293,7 @@ def add_copy(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def copy(context: Context, args: argparse.Namespace) -> None:
     """Copy a file or folder of any root into one of the subscriber's own roots, and print its path there."""
-    _show_path(context, args, str(context.client.copy(args.source, args.target)))
+    _tell(context, args, str(context.client.copy(args.source, args.target)))
 
 
 def add_remove(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -304,7 +304,7 @@ def add_remove(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 
 def remove(context: Context, args: argparse.Namespace) -> None:
     """Remove a file, or a folder with all that is in it, from the subscriber's own roots, and print its path."""
-    _show_path(context, args, str(context.client.remove(args.path)))
+    _tell(context, args, str(context.client.remove(args.path)))
 
 
 def _add_transfer(parser: argparse.ArgumentParser) -> None:
@@ -324,11 +324,30 @@ def _content(localpath: str, path: str) -> Any:
         raise BadRequestError(f"{localpath}: is no NumPy file that can be read: {error}") from error
 
 
-def _show_path(context: Context, args: argparse.Namespace, path: str) -> None:
-    if args.json:
-        context.output.data(path)
-    else:
-        context.output.lines([path])
+def add_login(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli login`."""
+    _add(subparsers, common, "login", login)
+
+
+def login(context: Context, args: argparse.Namespace) -> None:
+    """Log in as --username, and keep that for further commands.
+
+    The login, not the password, is kept for this subscriber in the config directory, readable by you alone, and holds
+    for a day. Where --username and --password are given as well, they count.
+    """
+    context.log_in()
+    _tell(context, args, f"logged in at {context.settings.urlbase} as {context.settings.username}")
+
+
+def add_logout(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli logout`."""
+    _add(subparsers, common, "logout", logout)
+
+
+def logout(context: Context, args: argparse.Namespace) -> None:
+    """End the login that `cat2cli login` has kept."""
+    context.log_out()
+    _tell(context, args, f"logged out at {context.settings.urlbase}")
 
 
 def add_adduser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -442,6 +461,8 @@ COMMANDS = (
     add_copy,
     add_remove,
     add_verify,
+    add_login,
+    add_logout,
     add_adduser,
     add_deluser,
     add_listusers,

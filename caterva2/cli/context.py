@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import getpass
 import sys
+from contextlib import suppress
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from caterva2.cli.logins import Logins
 from caterva2.cli.output import Output
-from caterva2.errors import SettingsError
+from caterva2.errors import AuthenticationError, NotFoundError, SettingsError
 from caterva2.settings import ClientSettings
 
 if TYPE_CHECKING:
@@ -18,11 +20,18 @@ if TYPE_CHECKING:
 
 
 class Context:
-    """The settings, the output, and clients that are made, and logged in, when a command first needs them."""
+    """The settings, the output, and clients that are made, and logged in, when a command first needs them.
 
-    def __init__(self, settings: ClientSettings, output: Output) -> None:
+    Args:
+        settings: the settings.
+        output: takes the results.
+        logins: those that `cat2cli login` has kept.
+    """
+
+    def __init__(self, settings: ClientSettings, output: Output, logins: Logins) -> None:
         self.settings = settings
         self.output = output
+        self.logins = logins
 
     def __enter__(self) -> Self:
         return self
@@ -41,7 +50,31 @@ class Context:
         # Imported late: NumPy and Blosc2 take half a second, which `--help` and a typing error need not wait for.
         from caterva2.client import Client
 
+        kept = None if self.settings.password else self.logins.find(self.settings.urlbase, self.settings.username)
+        if kept is not None:
+            return Client(self.settings.urlbase, auth_cookie=kept, ca=self.settings.ca)
         return Client(self.settings.urlbase, self._auth(), ca=self.settings.ca)
+
+    def log_in(self) -> None:
+        """Log in with name and password, whatever is kept, and keep that."""
+        from caterva2.client import Client
+
+        if not self.settings.username:
+            raise SettingsError("--username: is missing: say who you are, or set CATERVA2_CLIENT_USERNAME")
+        with Client(self.settings.urlbase, self._auth(), ca=self.settings.ca) as client:
+            self.logins.keep(self.settings.urlbase, self.settings.username, client.cookie or "")
+
+    def log_out(self) -> None:
+        """End the login that is kept, at the subscriber and here."""
+        from caterva2.client import Client
+
+        kept = self.logins.find(self.settings.urlbase)
+        if kept is None:
+            raise SettingsError(f"no login is kept for {self.settings.urlbase}: cat2cli login keeps one")
+        client = Client(self.settings.urlbase, auth_cookie=kept, ca=self.settings.ca)
+        with client, suppress(AuthenticationError, NotFoundError):  # it may have ended already
+            client.logout()
+        self.logins.forget(self.settings.urlbase)
 
     @cached_property
     def broker(self) -> Broker:

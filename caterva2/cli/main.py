@@ -14,6 +14,7 @@ from typing import NoReturn
 import caterva2
 from caterva2.cli.commands import COMMANDS
 from caterva2.cli.context import Context
+from caterva2.cli.logins import Logins
 from caterva2.cli.output import Output, visible
 from caterva2.errors import (
     AuthenticationError,
@@ -164,7 +165,7 @@ def _run(args: argparse.Namespace) -> None:
         raise BadRequestError("say what to do, such as `cat2cli roots`; `cat2cli --help` shows the commands")
     options = {name: getattr(args, name, None) for name in ("subscriber", "broker", "username", "password", "conf")}
     settings = load_client(options, os.environ, Path.cwd())
-    with Context(settings, Output(sys.stdout, json=args.json)) as context:
+    with Context(settings, Output(sys.stdout, json=args.json), Logins.of(os.environ)) as context:
         args.run(context, args)
 
 

@@ -113,6 +113,14 @@ class Client:
         """Log out: the login cookie ends, here and wherever else it was used."""
         self.session.logout()
 
+    def change_password(self, password: str, new: str) -> None:
+        """Get another password; whoever else is logged in as this user is logged out.
+
+        Raises:
+            BadRequestError: if the old password is wrong, or the new one has less than 8 characters.
+        """
+        self.session.change_password(password, new)
+
     def adduser(self, newuser: str, password: str | None = None, superuser: bool = False) -> str:  # noqa: FBT001, FBT002 - upstream's
         """Add a user, as a superuser.
 

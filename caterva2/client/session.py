@@ -9,7 +9,7 @@ import os
 import socket
 import ssl
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
@@ -201,11 +201,21 @@ class Session:
             ) from error
         except (BadRequestError, AuthenticationError) as error:
             raise AuthenticationError(f"{self.urlbase} refuses the login of {user.username!r}: {error}") from error
+        return self._keep_cookie(cookies)
+
+    def _keep_cookie(self, cookies: Sequence[str]) -> str:
         if not cookies:
-            raise BadGatewayError(f"{self.urlbase} answers the login of {user.username!r} without a cookie")
+            raise BadGatewayError(f"{self.urlbase} answers a login without a cookie")
         self.auth_cookie = _checked_cookie(cookies[0].partition(";")[0])
         assert self.auth_cookie is not None
         return self.auth_cookie
+
+    def change_password(self, password: str, new: str) -> str:
+        """Get another password; all cookies of the user end, and a new one is returned, which this session carries."""
+        with self._answer(
+            "POST", self.url("auth/password"), json={"password": password, "new_password": new}
+        ) as response:
+            return self._keep_cookie(response.headers.get_list("set-cookie"))
 
     def logout(self) -> None:
         """Log out: the cookie ends, here and wherever else it was used."""

@@ -131,26 +131,30 @@ def parser(command: Command) -> argparse.ArgumentParser:
     if command is BROKER:
         _add_user_commands(made)
     if command is SUBSCRIBER:
-        _add_adduser(made)
+        _add_commands_for_users(made)
     return made
 
 
-def _add_adduser(made: argparse.ArgumentParser) -> None:
-    """Describe `cat2sub adduser`; the namespace then has an `action`, which it lacks where the daemon is meant."""
+def _add_commands_for_users(made: argparse.ArgumentParser) -> None:
+    """Describe `cat2sub adduser` and `passwd`; as `_add_user_commands`."""
     # Given before the command, these must not be undone by what is left out after it.
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument("--conf", metavar="FILE", help="read settings from this file")
     common.add_argument("--id", metavar="ID", help="read section [subscriber.ID] of the file too")
     common.add_argument("--statedir", metavar="DIR", help="the daemon's; else what the settings say")
     commands = made.add_subparsers(title="commands", metavar="COMMAND", prog=made.prog)
-    summary = "Add a user on this machine, also while the daemon runs; the password is asked for, or read from a pipe."
-    adding = commands.add_parser(
-        "adduser", help="add a user", description=summary, parents=[common], allow_abbrev=False
-    )
-    adding.set_defaults(action="adduser")
-    adding.add_argument("email", metavar="EMAIL", help="the e-mail address to log in with")
+
+    def add(action: str, summary: str) -> argparse.ArgumentParser:
+        more = f"{summary} On this machine, also while the daemon runs; the password is asked for, or read from a pipe."
+        each = commands.add_parser(action, help=summary, description=more, parents=[common], allow_abbrev=False)
+        each.set_defaults(action=action)
+        each.add_argument("email", metavar="EMAIL", help="the e-mail address to log in with")
+        each.add_argument("--password-file", metavar="FILE", help="read the password from the first line of this file")
+        return each
+
+    adding = add("adduser", "Add a user.")
     adding.add_argument("--superuser", action="store_true", help="let the user manage the others")
-    adding.add_argument("--password-file", metavar="FILE", help="read the password from the first line of this file")
+    add("passwd", "Give a user another password, and log it out everywhere.")
 
 
 def _add_user_commands(made: argparse.ArgumentParser) -> None:

@@ -45,6 +45,11 @@ class Accounts:
             TooManyAttemptsError: if too many failed before.
             UnavailableError: if too many wait.
         """
+        user = await self._checked(email, password, address)
+        return None if user is None else await asyncio.to_thread(self._sessions.begin, user)
+
+    async def _checked(self, email: str, password: str, address: str) -> User | None:
+        """The user with this password."""
         self._attempts.login(email, address)
         user = await asyncio.to_thread(self._store.find, email)
         fits = await self._passwords.check(user.password if user else None, password)
@@ -52,11 +57,26 @@ class Accounts:
             logger.info("login failed from %s", address or "an unknown address")
             return None
         self._attempts.succeeded(email, address)
-        return await asyncio.to_thread(self._sessions.begin, user)
+        return user
 
     async def logout(self, token: str) -> None:
         """End a session."""
         await asyncio.to_thread(self._sessions.end, token)
+
+    async def change_password(self, caller: Caller, password: str, new: str, address: str) -> str | None:
+        """Give a user another password, end all sessions, and return the token of a new one; None if it is wrong.
+
+        Raises:
+            BadRequestError: if the new password cannot be used.
+            TooManyAttemptsError: if too many failed before, here or at logins.
+        """
+        check_new_password(new)
+        if await self._checked(caller.email, password, address) is None:
+            return None
+        hashed = await self._passwords.hash(new)
+        user = await asyncio.to_thread(self._store.set_password, caller.email, hashed)
+        logger.info("user %s has got another password", user.email)
+        return await asyncio.to_thread(self._sessions.begin, user)
 
     async def register(self, email: str, password: str, address: str) -> User:
         """Add a user who asks for it; as `add`.

@@ -10,14 +10,14 @@ from caterva2.settings import load_subscriber
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a subscriber, or add a user; return the exit status."""
+    """Run a subscriber, or change its users; return the exit status."""
     options = vars(parser(SUBSCRIBER).parse_args(argv))
     # Here, because these need what a plain install, which is the client library, does not bring.
     try:
         if "action" in options:
-            from caterva2.subscriber.adduser import add_user
+            from caterva2.subscriber.adduser import change_users
 
-            return add_user(options, sys.stdin, sys.stdout, sys.stderr)
+            return change_users(options, sys.stdin, sys.stdout, sys.stderr)
         from caterva2.daemon.runner import main_for
         from caterva2.subscriber.app import create_app
     except ModuleNotFoundError as error:

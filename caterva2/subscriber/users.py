@@ -189,8 +189,8 @@ class UserStore:
             raise NoSuchUserError(f"there is no user {email}")
         return user
 
-    def set_password(self, email: str, password: str) -> None:
-        """Give a user another password (its hash), and end all sessions of it.
+    def set_password(self, email: str, password: str) -> User:
+        """Give a user another password (its hash), end all sessions of it, and return the user as it is then.
 
         Raises:
             NoSuchUserError: if there is none.
@@ -201,6 +201,8 @@ class UserStore:
                 raise NoSuchUserError(f"there is no user {email}")
             ended = "DELETE FROM sessions WHERE user = (SELECT id FROM users WHERE name = ?)"
             connection.execute(ended, (_name(email),))
+            row = connection.execute(f"SELECT {_COLUMNS} FROM users WHERE name = ?", (_name(email),)).fetchone()  # noqa: S608
+        return _user(row)
 
     def open_session(self, digest: bytes, user: User, expires: float) -> bool:
         """Begin a session, unless the user was removed or has got another password meanwhile.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -79,10 +80,19 @@ def bearer_of(request: Request) -> str | None:
 
 
 def address_of(request: Request) -> str:
-    """The address of the client; on a unix socket that which the proxy before it tells, "" if it does not."""
-    if request.client is not None and request.client.host:
-        return request.client.host
-    return request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+    """The address of the client; of a proxy on this machine the one that it tells. "" is not known."""
+    host = request.client.host if request.client is not None else ""
+    if host and not _is_loopback(host):
+        return host
+    # All would share the proxy's otherwise, and one could keep the others out. uvicorn does this for 127.0.0.1 alone.
+    return request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip() or host
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:

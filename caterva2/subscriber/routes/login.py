@@ -13,7 +13,7 @@ from caterva2.errors import AuthenticationError, BadRequestError, NotFoundError
 from caterva2.subscriber.passwords import check_new_password
 from caterva2.subscriber.routes.identity import COOKIE, address_of, token_of
 from caterva2.subscriber.routes.state import State, state_of
-from caterva2.subscriber.routes.validation import RegisterBody, invalid, missing, read_valid
+from caterva2.subscriber.routes.validation import PasswordBody, RegisterBody, invalid, missing, read_valid
 from caterva2.subscriber.users import User, UserExistsError, check_email
 
 _MOST_FORM = 16 * 1024
@@ -42,6 +42,21 @@ async def logout(request: Request) -> Response:
         raise AuthenticationError("Unauthorized")
     await state.users.logout(token)
     return _with_cookie(request, "", max_age=0)
+
+
+async def change_password(request: Request) -> Response:
+    """`POST /auth/password`: another password for who is logged in; ends all tokens, and sets a new cookie."""
+    state = state_of(request)
+    caller = await state.callers.caller(request)
+    if not caller.known:
+        raise AuthenticationError("Unauthorized")
+    body = await read_valid(request, PasswordBody)
+    if isinstance(body, Response):
+        return body
+    token = await state.users.change_password(caller, body.password, body.new_password, address_of(request))
+    if token is None:
+        return detail_response("LOGIN_BAD_CREDENTIALS", 400, _NO_STORE)
+    return _with_cookie(request, token)
 
 
 async def register(request: Request) -> Response:
@@ -105,5 +120,6 @@ def _scope(request: Request, state: State) -> tuple[str, bool]:
 ROUTES = (
     Route("/auth/jwt/login", login, methods=["POST"]),
     Route("/auth/jwt/logout", logout, methods=["POST"]),
+    Route("/auth/password", change_password, methods=["POST"]),
     Route("/auth/register", register, methods=["POST"]),
 )

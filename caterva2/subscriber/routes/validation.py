@@ -24,6 +24,15 @@ class RegisterBody(BaseModel):
     password: str
 
 
+class PasswordBody(BaseModel):
+    """The body of `POST /auth/password`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    password: str
+    new_password: str
+
+
 class AddUserBody(BaseModel):
     """The body of `POST /api/adduser/`.
 

@@ -1,6 +1,8 @@
 """Users of a running subscriber: the contract of their routes, and who may do what on every route."""
 
+import json
 import re
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -112,6 +114,23 @@ def test_logout_ends_the_token(http: httpx.Client) -> None:
     assert 200 == http.get("/api/list/@public", headers={"authorization": f"Bearer {second}"}).status_code
 
 
+def test_another_password(chain: Chain, http: httpx.Client) -> None:
+    """With another password all tokens of the user end, but for the new one; the old password must be known."""
+    old = {"authorization": f"Bearer {token(http, GONE)}"}
+    with caterva2.Client(chain.subscriber.url, (GONE, PASSWORD)) as client:
+        with pytest.raises(caterva2.BadRequestError, match="LOGIN_BAD_CREDENTIALS"):
+            client.change_password("wrong", "another password")
+        with pytest.raises(caterva2.BadRequestError, match="at least 8"):
+            client.change_password(PASSWORD, "short")
+        assert 200 == http.get("/api/roots", headers=old).status_code
+        client.change_password(PASSWORD, "another password")
+
+        assert 401 == http.get("/api/roots", headers=old).status_code
+        assert 400 == http.post("/auth/jwt/login", data=FORM | {"username": GONE}).status_code
+        client.change_password("another password", PASSWORD)
+    assert token(http, GONE)
+
+
 def test_register(http: httpx.Client) -> None:
     """Who registers is a user and never a superuser; an address is taken once, and passwords are not too short."""
     body = {"email": "new@example.com", "password": PASSWORD, "is_superuser": True}
@@ -185,6 +204,17 @@ def test_slowed_down(http: httpx.Client) -> None:
 
     assert [400] * 5 + [429] == statuses
     assert 1 <= int(refused.headers["retry-after"]) <= 30
+
+
+def test_slowed_down_behind_a_proxy(http: httpx.Client) -> None:
+    """Behind a proxy on this machine each client has an address of its own, which nobody else can make up."""
+    given = {"username": "behind@example.com", "password": "wrong"}
+
+    def status(forwarded: str) -> int:
+        return http.post("/auth/jwt/login", data=given, headers={"x-forwarded-for": forwarded}).status_code
+
+    assert [400] * 5 + [429] == [status("203.0.113.7") for _ in range(6)]
+    assert [429, 400] == [status("198.51.100.1, 203.0.113.7"), status("203.0.113.8")]
 
 
 def test_a_removed_user(http: httpx.Client, chain: Chain) -> None:
@@ -298,6 +328,7 @@ EXPECTED: Mapping[str, tuple[Any, Any, Any]] = {
     "GET /ready": OPEN,
     "POST /auth/jwt/login": OPEN,
     "POST /auth/register": OPEN,
+    "POST /auth/password": LOGIN,
     "POST /api/adduser/": SUPERUSER,
     "GET /api/deluser/{username} nobody@example.com": SUPERUSER,
     "POST /api/deluser/{username} nobody@example.com": SUPERUSER,
@@ -406,8 +437,11 @@ def test_the_client(chain: Chain) -> None:
         caterva2.Client(url, (USER, "wrong"))
 
 
-def test_cat2cli(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cat2cli(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """`cat2cli` logs in with `--username` and `--password`, and manages users."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
 
     def run(*argv: str, username: str = ADMIN) -> tuple[int, str]:
         options = ("--subscriber", chain.subscriber.url, "--username", username, "--password", PASSWORD)
@@ -432,3 +466,30 @@ def test_blosc2_logs_in(chain: Chain) -> None:
         assert [3, 4] == blosc2.C2Array(f"{ROOT}/a.b2nd")[3:5].tolist()
 
     assert before + 1 == len(chain.subscriber.asked("POST /auth/jwt/login"))
+
+
+def test_cat2cli_keeps_a_login(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After `cat2cli login` commands need no password, until `logout`, which ends the token that was kept too."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    file = tmp_path / "caterva2" / "logins.json"
+    where = ("--subscriber", chain.subscriber.url)
+
+    assert 5 == main([*where, "listusers"])
+    assert 2 == main([*where, "login"])
+    assert 5 == main([*where, "login", "--username", ADMIN, "--password", "wrong"])
+    assert not file.exists()
+    assert 0 == main([*where, "login", "--username", ADMIN, "--password", PASSWORD])
+    kept = json.loads(file.read_text())[chain.subscriber.url]["cookie"]
+    assert (0o600, 0o700) == tuple(stat.S_IMODE(each.stat().st_mode) for each in (file, file.parent))
+    assert PASSWORD not in file.read_text()
+    capsys.readouterr()
+    assert 0 == main([*where, "listusers", "--username", ADMIN])
+    assert ADMIN in capsys.readouterr().out
+    assert 6 == main([*where, "listusers", "--username", USER, "--password", PASSWORD])
+    assert 0 == main([*where, "logout"])
+    assert 401 == httpx.get(f"{chain.subscriber.url}/api/listusers/", headers={"cookie": kept}).status_code
+    assert 5 == main([*where, "listusers"])
+    assert 2 == main([*where, "logout"])
+    assert "{}" == file.read_text()

@@ -1,4 +1,4 @@
-"""`cat2sub adduser`."""
+"""`cat2sub adduser` and `passwd`."""
 
 import io
 import sys
@@ -41,6 +41,18 @@ def test_the_first_superuser(cat2sub: Cat2sub, tmp_path: Path, monkeypatch: pyte
         assert [True, False] == [user.superuser for user in store.users()]
         assert all(user.password.startswith("$argon2id$") for user in store.users())
     assert (tmp_path / "other" / FILE).exists()
+
+
+def test_another_password(cat2sub: Cat2sub, tmp_path: Path) -> None:
+    """`passwd` replaces the password of a user, who must be there."""
+    cat2sub("adduser", "a@example.com")
+    with UserStore(tmp_path / "_caterva2/sub" / FILE) as store:
+        before = store.users()[0]
+        assert 0 == cat2sub("passwd", "A@example.com", stdin="another password")[0]
+
+        assert before.password != store.users()[0].password
+        assert before.id == store.users()[0].id
+    assert "there is no user b@example.com" in cat2sub("passwd", "b@example.com")[2]
 
 
 def test_without_a_secret(cat2sub: Cat2sub) -> None:
