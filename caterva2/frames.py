@@ -265,6 +265,18 @@ def _check_offsets(offsets: Offsets, layout: FrameLayout) -> None:
         raise FrameError("the frame's index is damaged: it names an unknown kind of chunk")
 
 
+def metalayers(head: bytes) -> list[bytes]:
+    """The names of the fixed metadata in a frame's header: what kind of thing Blosc2 makes of it.
+
+    Raises:
+        FrameError: if the header is damaged.
+    """
+    try:
+        return [bytes(name) for name in msgpack.unpackb(head, raw=True, strict_map_key=False)[13][1]]
+    except Exception as error:  # msgpack raises anything on damaged bytes
+        raise FrameError("the frame's metadata is damaged") from error
+
+
 def _geometry(raw: bytes, layout: FrameLayout) -> Geometry | None:
     try:
         meta = msgpack.unpackb(raw, raw=True, strict_map_key=False)[13]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from caterva2.cli.context import Context
 from caterva2.cli.progress import ProgressBar
 from caterva2.cli.target import Target
+from caterva2.errors import BadRequestError
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[Any]
@@ -239,6 +240,90 @@ def verify(context: Context, args: argparse.Namespace) -> None:
     context.output.table(("path", *columns), rows)
 
 
+def add_upload(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli upload`."""
+    parser = _add(subparsers, common, "upload", upload)
+    parser.add_argument("localpath", metavar="LOCAL", help="the file to send")
+    parser.add_argument("path", metavar="PATH", help="its name there, @public/..., @shared/... or @personal/...")
+    parser.add_argument("--new", action="store_true", help="replace nothing: fail if the name exists")
+    parser.add_argument("--if-match", metavar="ETAG", help="replace this version only")
+
+
+def upload(context: Context, args: argparse.Namespace) -> None:
+    """Send a file into one of the subscriber's own roots, and print its path there.
+
+    .b2nd and .b2frame are Blosc2 files; a NumPy file (.npy) becomes an array where PATH ends in .b2nd; anything else
+    is kept as it is, compressed. PATH with a slash at its end is a folder, which the file goes into.
+    """
+    path = args.path + Path(args.localpath).name if args.path.endswith("/") else args.path
+    content = _content(args.localpath, path)
+    _tell(context, args, str(context.client.upload(content, path, if_match=args.if_match, create=args.new)))
+
+
+def add_append(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli append`."""
+    parser = _add(subparsers, common, "append", append)
+    parser.add_argument("localpath", metavar="LOCAL", help="a .b2nd or .npy file with the rows")
+    parser.add_argument("path", metavar="PATH", help="the array (.b2nd) in one of the subscriber's own roots")
+
+
+def append(context: Context, args: argparse.Namespace) -> None:
+    """Append the rows of an array to one in the subscriber's own roots, and print the new shape."""
+    shape = context.client.append(args.path, _content(args.localpath, args.path))
+    if args.json:
+        context.output.data(list(shape))
+    else:
+        context.output.lines([", ".join(map(str, shape))])
+
+
+def add_move(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli move`."""
+    _add_transfer(_add(subparsers, common, "move", move, "mv"))
+
+
+def move(context: Context, args: argparse.Namespace) -> None:
+    """Give a file or folder of the subscriber's own roots another name, and print it."""
+    _tell(context, args, str(context.client.move(args.source, args.target)))
+
+
+def add_copy(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli copy`."""
+    _add_transfer(_add(subparsers, common, "copy", copy, "cp"))
+
+
+def copy(context: Context, args: argparse.Namespace) -> None:
+    """Copy a file or folder of any root into one of the subscriber's own roots, and print its path there."""
+    _tell(context, args, str(context.client.copy(args.source, args.target)))
+
+
+def add_remove(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli remove`."""
+    parser = _add(subparsers, common, "remove", remove, "rm")
+    parser.add_argument("path", metavar="PATH", help="a file, or a folder with all that is in it")
+
+
+def remove(context: Context, args: argparse.Namespace) -> None:
+    """Remove a file, or a folder with all that is in it, from the subscriber's own roots, and print its path."""
+    _tell(context, args, str(context.client.remove(args.path)))
+
+
+def _add_transfer(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help="a file or folder")
+    parser.add_argument("target", metavar="TARGET", help="its new name, or a folder that it goes into")
+
+
+def _content(localpath: str, path: str) -> Any:
+    """What is sent for a local file."""
+    if not (localpath.endswith(".npy") and path.endswith(".b2nd")):
+        return localpath
+    import numpy as np
+
+    try:
+        return np.load(localpath, allow_pickle=False)
+    except ValueError as error:
+        raise BadRequestError(f"{localpath}: is no NumPy file that can be read: {error}") from error
+
+
 def add_login(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     """Describe `cat2cli login`."""
     _add(subparsers, common, "login", login)
@@ -370,6 +455,11 @@ COMMANDS = (
     add_url,
     add_download,
     add_watch,
+    add_upload,
+    add_append,
+    add_move,
+    add_copy,
+    add_remove,
     add_verify,
     add_login,
     add_logout,

@@ -8,6 +8,8 @@ and nothing that only a daemon needs.
 from caterva2.client.api import (
     Client,
     adduser,
+    append,
+    copy,
     deluser,
     download,
     fetch,
@@ -17,7 +19,10 @@ from caterva2.client.api import (
     get_list,
     get_roots,
     listusers,
+    move,
+    remove,
     subscribe,
+    upload,
 )
 from caterva2.client.auth import BasicAuth
 from caterva2.client.files import Dataset, File
@@ -35,6 +40,8 @@ __all__ = [
     "Session",
     "Watch",
     "adduser",
+    "append",
+    "copy",
     "deluser",
     "download",
     "fetch",
@@ -44,6 +51,9 @@ __all__ = [
     "get_list",
     "get_roots",
     "listusers",
+    "move",
+    "remove",
     "sub_urlbase_default",
     "subscribe",
+    "upload",
 ]

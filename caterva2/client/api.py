@@ -6,11 +6,11 @@ state hides in the module; a program with many requests holds a `Client` or a `R
 
 from __future__ import annotations
 
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
 
-from caterva2.client import rest, users
+from caterva2.client import rest, uploads, users
 from caterva2.client.auth import Auth
 from caterva2.client.decoding import array_from_cframe, bytes_from_schunk, is_array, schunk_from_cframe
 from caterva2.client.downloads import Progress, download_file
@@ -18,6 +18,7 @@ from caterva2.client.files import Dataset, File
 from caterva2.client.objects import Root
 from caterva2.client.rest import Key, as_numpy, slice_of
 from caterva2.client.session import Session, sub_urlbase_default
+from caterva2.client.uploads import Content
 from caterva2.client.watching import Watch
 from caterva2.errors import BadGatewayError
 from caterva2.paths import DatasetPath, RootName
@@ -190,6 +191,52 @@ class Client:
         """Download a file; see `File.download`."""
         return download_file(self.session, DatasetPath.parse(str(dataset)), localpath, progress)
 
+    def upload(
+        self, localpath: Content, dataset: Path_, *, if_match: str | None = None, create: bool = False
+    ) -> PurePosixPath:
+        """Write a dataset into `@public`, `@shared` or `@personal`; it is there, whole, when this returns.
+
+        Args:
+            localpath: the file to send; or bytes, a NumPy array, a Blosc2 array or super-chunk.
+            dataset: its path; `.b2nd` and `.b2frame` hold Blosc2 data, anything else is a plain file.
+            if_match: the version (`etag`) that it replaces; another one is not replaced.
+            create: whether it must be new.
+
+        Returns:
+            The path that it has.
+
+        Raises:
+            VersionChangedError: if another version is there.
+
+        Examples:
+            >>> client.upload(np.arange(1000), "@personal/a.b2nd")
+            PurePosixPath('@personal/a.b2nd')
+        """
+        return uploads.upload(
+            self.session, localpath, DatasetPath.parse(str(dataset)), if_match=if_match, create=create
+        )
+
+    def append(self, dataset: Path_, data: Content) -> tuple[int, ...]:
+        """Append the rows of an array to one that is there; returns the new shape."""
+        return uploads.append(self.session, data, DatasetPath.parse(str(dataset)))
+
+    def move(self, src: Path_, dst: Path_) -> PurePosixPath:
+        """Give a dataset or a folder another name; returns it.
+
+        Args:
+            src: what to move.
+            dst: the new name, or a folder that it goes into.
+        """
+        return uploads.transfer(self.session, "api/move", str(src), str(dst))
+
+    def copy(self, src: Path_, dst: Path_) -> PurePosixPath:
+        """Copy a dataset or a folder, of any root, into `@public`, `@shared` or `@personal`; returns its name there."""
+        return uploads.transfer(self.session, "api/copy", str(src), str(dst))
+
+    def remove(self, path: Path_) -> PurePosixPath:
+        """Remove a dataset, or a folder with all that is in it; returns its path."""
+        return uploads.remove(self.session, DatasetPath.parse(str(path)))
+
 
 def get_roots(urlbase: str = sub_urlbase_default, auth_cookie: str | None = None) -> dict[str, dict[str, Any]]:
     """Return the roots that a subscriber knows, by name.
@@ -272,6 +319,40 @@ def listusers(
     """Return all users, or one, as a superuser; as `Client.listusers`."""
     with Client(urlbase, auth_cookie=auth_cookie) as client:
         return client.listusers(username)
+
+
+def upload(
+    localpath: Content, dataset: Path_, urlbase: str = sub_urlbase_default, auth_cookie: str | None = None
+) -> PurePosixPath:
+    """Write a dataset into one of the subscriber's own roots; as `Client.upload`."""
+    with Client(urlbase, auth_cookie=auth_cookie) as client:
+        return client.upload(localpath, dataset)
+
+
+def append(
+    dataset: Path_, data: Content, urlbase: str = sub_urlbase_default, auth_cookie: str | None = None
+) -> tuple[int, ...]:
+    """Append the rows of an array; as `Client.append`."""
+    with Client(urlbase, auth_cookie=auth_cookie) as client:
+        return client.append(dataset, data)
+
+
+def move(src: Path_, dst: Path_, urlbase: str = sub_urlbase_default, auth_cookie: str | None = None) -> PurePosixPath:
+    """Give a dataset or a folder another name; as `Client.move`."""
+    with Client(urlbase, auth_cookie=auth_cookie) as client:
+        return client.move(src, dst)
+
+
+def copy(src: Path_, dst: Path_, urlbase: str = sub_urlbase_default, auth_cookie: str | None = None) -> PurePosixPath:
+    """Copy a dataset or a folder into one of the subscriber's own roots; as `Client.copy`."""
+    with Client(urlbase, auth_cookie=auth_cookie) as client:
+        return client.copy(src, dst)
+
+
+def remove(path: Path_, urlbase: str = sub_urlbase_default, auth_cookie: str | None = None) -> PurePosixPath:
+    """Remove a dataset or a folder; as `Client.remove`."""
+    with Client(urlbase, auth_cookie=auth_cookie) as client:
+        return client.remove(path)
 
 
 def get_auth_cookie(urlbase: str, user_auth: Auth) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import blosc2
 import numpy as np
 
-from caterva2.client import rest
+from caterva2.client import rest, uploads
 from caterva2.client.answers import Currency
 from caterva2.client.decoding import (
     array_from_cframe,
@@ -154,6 +154,20 @@ class RemoteFile(ABC):
             The file that was written.
         """
         return download_file(self._session, self._path, localpath, progress)
+
+    def move(self, dst: str | PurePath) -> PurePosixPath:
+        """Give the file another name, `root/dir/name`, or move it into a folder; this object has the new name then."""
+        path = uploads.transfer(self._session, "api/move", str(self._path), str(dst))
+        self._path = DatasetPath.parse(str(path))
+        return path
+
+    def copy(self, dst: str | PurePath) -> PurePosixPath:
+        """Copy the file to another name, `root/dir/name`, or into a folder; returns the name of the copy."""
+        return uploads.transfer(self._session, "api/copy", str(self._path), str(dst))
+
+    def remove(self) -> PurePosixPath:
+        """Remove the file; returns the name that it had."""
+        return uploads.remove(self._session, self._path)
 
     @abstractmethod
     def _open(self, content: bytes) -> Any:
@@ -357,6 +371,12 @@ class Dataset(RemoteFile):
         if not as_blosc2:
             return self.fetch(key, field=field)
         return self._read(slice_of(key), self._checked_field(field))
+
+    def append(self, data: uploads.Content) -> tuple[int, ...]:
+        """Append the rows of an array; returns the new shape, which `shape` is from then on."""
+        shape = uploads.append(self._session, data, self._path)
+        self._reread()
+        return shape
 
     def _checked_field(self, field: str | None) -> str | None:
         if field is None or field in (self.dtype.names or ()):

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any
 
-from caterva2.client import rest
+from caterva2.client import rest, uploads
 from caterva2.client.auth import Auth
 from caterva2.client.files import Dataset, File
 from caterva2.client.session import Session, sub_urlbase_default
+from caterva2.client.uploads import Content
 from caterva2.client.versions import Version
 from caterva2.client.watching import Watch
 from caterva2.errors import FrameError, NotFoundError, PathError
@@ -115,6 +116,35 @@ class Root:
             NotFoundError: if there is none of this name; it is a LookupError.
         """
         return open_file(self._session, DatasetPath.parse(f"{self._name}/{name}"))
+
+    def __setitem__(self, name: str | PurePath, content: Content) -> None:
+        """Write a file of an own root: an array, a Blosc2 object, or bytes.
+
+        Examples:
+            >>> root["a.b2nd"] = np.arange(1000)
+        """
+        if isinstance(content, str | PurePath):
+            raise TypeError("a path is no content: use upload() to send a file, or give bytes")
+        uploads.upload(self._session, content, DatasetPath.parse(f"{self._name}/{name}"))
+
+    def __delitem__(self, name: str | PurePath) -> None:
+        """Remove a file of an own root."""
+        open_file(self._session, DatasetPath.parse(f"{self._name}/{name}")).remove()
+
+    def upload(self, localpath: Content, dataset: str | PurePath | None = None) -> File | Dataset:
+        """Write a file of an own root, and return it.
+
+        Args:
+            localpath: the file to send; or bytes, a NumPy array, a Blosc2 array or super-chunk.
+            dataset: its path below the root; by default the name of the file.
+        """
+        if dataset is None:
+            if not isinstance(localpath, str | PurePath):
+                raise TypeError("dataset: name the file that this becomes")
+            dataset = PurePath(localpath).name
+        path = DatasetPath.parse(f"{self._name}/{dataset}")
+        uploads.upload(self._session, localpath, path)
+        return open_file(self._session, path)
 
     def __contains__(self, name: object) -> bool:
         if not isinstance(name, str | PurePath):

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 from urllib.parse import quote
 
 import httpx
@@ -136,6 +136,19 @@ class Session:
         with self._answer("POST", self.url(route, path), json=body) as response:
             return Answer(response.read(), etag_of(response.headers.get("etag", "")))
 
+    def send(self, route: str, path: str, content: BinaryIO | bytes, conditions: Mapping[str, str]) -> Answer:
+        """Post a file, which may be larger than memory.
+
+        Args:
+            route: such as `api/upload`.
+            path: the dataset path, not encoded.
+            content: of the file.
+            conditions: headers such as `If-Match`.
+        """
+        url, form = self.url(route, path), {"file": (path.rpartition("/")[2], content)}
+        with self._answer("POST", url, headers=conditions, files=form) as response:
+            return Answer(response.read(), etag_of(response.headers.get("etag", "")))
+
     def delete(self, route: str, path: str) -> Answer:
         """Delete what a route has under a path."""
         with self._answer("DELETE", self.url(route, path)) as response:
@@ -219,6 +232,7 @@ class Session:
         headers: Mapping[str, str] | None = None,
         data: Mapping[str, str] | None = None,
         json: Mapping[str, object] | None = None,
+        files: Mapping[str, tuple[str, BinaryIO | bytes]] | None = None,
         http: httpx.Client | None = None,
     ) -> Iterator[httpx.Response]:
         """Send a request; yield the answer before its body is read, or raise the error that it means."""
@@ -227,7 +241,7 @@ class Session:
         with (
             self._translated(url),
             (http or self._http).stream(
-                method, url, params=params, headers=all_headers, data=data, json=json
+                method, url, params=params, headers=all_headers, data=data, json=json, files=files
             ) as response,
         ):
             _raise_for_status(response)

@@ -131,6 +131,14 @@ def _tokens(value: object) -> object:
     return {root.strip(): token.strip() for root, _, token in pairs}
 
 
+def _cache_size(value: object) -> int | None:
+    """As `_size`, but enough for what a download reads ahead."""
+    size = _size(value)
+    if size is not None and size < _LEAST_CACHE:
+        raise ValueError(f'{value!r} is too little: at least "16M" is needed')
+    return size
+
+
 def _size(value: object) -> int | None:
     """Bytes from a number, or from a text such as 50G; "" is no limit."""
     if value is None or value == "":
@@ -138,10 +146,7 @@ def _size(value: object) -> int | None:
     match = _SIZE.fullmatch(str(value).strip()) if isinstance(value, str | int) else None
     if match is None or isinstance(value, bool):
         raise ValueError(f'{value!r} is not a size: write "500M", "50G" or "2T"')
-    size = int(float(match["number"]) * 1024 ** " KMGT".index(match["unit"].upper() or " "))
-    if size < _LEAST_CACHE:
-        raise ValueError(f'{value!r} is too little: at least "16M" is needed')
-    return size
+    return int(float(match["number"]) * 1024 ** " KMGT".index(match["unit"].upper() or " "))
 
 
 def _lower(value: object) -> object:
@@ -159,7 +164,8 @@ Switch = Annotated[bool, BeforeValidator(_switch)]
 Token = Annotated[str, AfterValidator(_token)]
 ServiceId = Annotated[str, AfterValidator(_service_id)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
-CacheSize = Annotated[int | None, BeforeValidator(_size)]
+CacheSize = Annotated[int | None, BeforeValidator(_cache_size)]
+Quota = Annotated[int | None, BeforeValidator(_size)]
 SubscriberUrl = Annotated[str, AfterValidator(base_url)]
 BusUrl = Annotated[str, AfterValidator(_bus_url)]
 BusPrefix = Annotated[str, AfterValidator(_bus_prefix)]

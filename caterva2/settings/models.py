@@ -23,6 +23,7 @@ from caterva2.settings.kinds import (
     OptionalSwitch,
     OptionalUrl,
     PublishedName,
+    Quota,
     Seconds,
     ServiceId,
     SubscriberUrl,
@@ -189,6 +190,10 @@ class SubscriberSettings(_Registering, ServiceSettings):
     """Seconds that a copy is served unchecked while the bus is away; 1 spares most reads a question."""
     cache_size: CacheSize = None
     """The disk that copies of remote datasets may take, such as "50G"; "" is as much as there is."""
+    quota: Quota = None
+    """The disk that its own roots may take together, such as "100G"; "" is as much as there is."""
+    user_quota: Quota = None
+    """The disk that the @personal of each user may take, such as "5G"; "" is no limit of its own."""
     tokens: TokensByRoot = Field(default={}, repr=False)
     """Tokens to show to publishers whose root the broker gives none for, by root."""
     secret: str = Field(default="", repr=False)

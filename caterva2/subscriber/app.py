@@ -37,6 +37,8 @@ from caterva2.subscriber.mirrors import MirrorStore
 from caterva2.subscriber.origin import Origin
 from caterva2.subscriber.passwords import Passwords
 from caterva2.subscriber.permissions import Permissions
+from caterva2.subscriber.places import Places
+from caterva2.subscriber.quotas import Quotas
 from caterva2.subscriber.reader import Reader
 from caterva2.subscriber.routes import routes
 from caterva2.subscriber.routes.identity import Callers
@@ -45,6 +47,7 @@ from caterva2.subscriber.sessions import Sessions
 from caterva2.subscriber.store import CatalogStore
 from caterva2.subscriber.userroots import UserRoots
 from caterva2.subscriber.users import FILE, UserStore
+from caterva2.subscriber.userwrites import UserWrites
 
 logger = logging.getLogger(__name__)
 JoinBus = Callable[[SubscriberSettings, Topics], AbstractAsyncContextManager[Bus]]
@@ -86,7 +89,7 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
             # Streams would hold up the end of the server otherwise.
             getattr(app.state, "on_stop", []).append(events.close)
             follower = Follower(catalog, store, mirrors, origin, tasks, topics, events)
-            own = UserRoots(directory)
+            own, writes = await _own_roots(settings, Places(directory), tasks)
             reader = Reader(catalog, mirrors, origin, own, follower.carry_out, tasks, settings.max_staleness)
             if join_bus or settings.broker or settings.bus.url:
                 status = _status(settings, address)
@@ -97,10 +100,9 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
                 tasks.start(follower.follow(), "follow the bus")
             tasks.start(_tidy(mirrors), "tidy the cache")
             callers, permissions = Callers(accounts, settings.urlbase), Permissions(users=accounts is not None)
+            asked = (callers, permissions, accounts)
             yield {
-                "subscriber": State(
-                    settings, catalog, reader, follower, own, events, origin, mirrors, callers, permissions, accounts
-                )
+                "subscriber": State(settings, catalog, reader, follower, own, writes, events, origin, mirrors, *asked)
             }
 
     found = routes(with_users=settings.with_users)
@@ -121,6 +123,14 @@ def _accounts(settings: SubscriberSettings, directory: Path) -> Iterator[Account
         if not store.count():
             logger.info("there are no users yet: add the first one with: cat2sub adduser --superuser EMAIL")
         yield Accounts(store, Sessions(settings.secret, store), passwords, Attempts(), settings.maxusers)
+
+
+async def _own_roots(settings: SubscriberSettings, places: Places, tasks: Supervisor) -> tuple[UserRoots, UserWrites]:
+    """The own roots; what is there is counted meanwhile, if anybody needs to know."""
+    writes = UserWrites(places, Quotas(settings.quota, settings.user_quota))
+    await asyncio.to_thread(writes.clear)
+    tasks.start(asyncio.to_thread(writes.count), "count the own roots")
+    return UserRoots(places), writes
 
 
 def _remember(catalog: Catalog, store: CatalogStore) -> None:

@@ -16,13 +16,17 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from caterva2.models import ChangeEvent, ResetEvent, RootEvent
+from caterva2.subscriber.callers import ANONYMOUS, Caller
 from caterva2.subscriber.catalog import DatasetChange, TellChanges, TellRoot
+from caterva2.subscriber.places import PERSONAL, SHARED
 
 logger = logging.getLogger(__name__)
 
 _KEPT = 10_000
 _HEARTBEAT = 15.0  # seconds; less than any proxy waits for the next byte
 _RETRY = 1000  # milliseconds after which a browser comes back
+# Own roots of which only users hear.
+_FOR_USERS = frozenset({PERSONAL, SHARED})
 # Events that are written down in one go, in less than a millisecond.
 _BATCH = 100
 
@@ -36,12 +40,14 @@ class Event:
         change: what happened to a dataset; None when the root itself came or went.
         online: whether the root is there.
         time: when this subscriber knew it, in seconds since 1970.
+        owner: the id of the user who alone is told; "" is everybody who may read the root.
     """
 
     root: str
     change: DatasetChange | None
     online: bool
     time: float
+    owner: str = ""
 
     @cached_property
     def text(self) -> str:
@@ -66,13 +72,17 @@ class Wanted:
     Attributes:
         root: a root; "" is all of them.
         path: a dataset of it, or a directory; "" is all of it.
+        caller: who wants it; the own roots have more for a user than for others.
     """
 
     root: str = ""
     path: str = ""
+    caller: Caller = ANONYMOUS
 
     def covers(self, event: Event) -> bool:
         """Whether an event is one of those."""
+        if event.root in _FOR_USERS and not (self.caller.known and event.owner in {"", self.caller.id}):
+            return False
         if self.root and event.root != self.root:
             return False
         if not self.path or event.change is None:
@@ -104,8 +114,8 @@ class EventLog:
         """The number of the latest event; they are counted from 1."""
         return self._first + len(self._events) - 1
 
-    def add(self, effect: TellChanges | TellRoot) -> None:
-        """Take in what the catalog has from now on."""
+    def add(self, effect: TellChanges | TellRoot, owner: str = "") -> None:
+        """Take in what the catalog, or an own root, has from now on; with an owner, only this user is told."""
         now = time.time()
         if isinstance(effect, TellRoot):
             self._append([Event(effect.root, None, effect.online, now)])
@@ -114,7 +124,8 @@ class EventLog:
         dropped = max(0, len(effect.changes) - self._kept)
         self._first += dropped + (len(self._events) if dropped else 0)
         self._events = [] if dropped else self._events
-        self._append(Event(effect.root, change, online=True, time=now) for change in effect.changes[dropped:])
+        changes = effect.changes[dropped:]
+        self._append(Event(effect.root, change, online=True, time=now, owner=owner) for change in changes)
 
     def _append(self, events: Iterable[Event]) -> None:
         self._events.extend(events)

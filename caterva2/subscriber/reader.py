@@ -32,6 +32,7 @@ from caterva2.errors import (
 )
 from caterva2.paths import DatasetPath
 from caterva2.subscriber.answers import Answer, KeptAnswers, Query, Request, compose
+from caterva2.subscriber.callers import ANONYMOUS, Caller
 from caterva2.subscriber.catalog import Catalog, Effect, Root
 from caterva2.subscriber.fetcher import Fetcher
 from caterva2.subscriber.mirror import Mirror
@@ -134,8 +135,12 @@ class Reader:
         self._validated: weakref.WeakKeyDictionary[StoredFrame, float] = weakref.WeakKeyDictionary()
         self._fetcher = Fetcher(catalog, mirrors, origin, supervisor)
 
-    async def open(self, path: DatasetPath) -> Read:
+    async def open(self, path: DatasetPath, caller: Caller = ANONYMOUS) -> Read:
         """Find the current version of a dataset; no chunk of it needs to be here.
+
+        Args:
+            path: the dataset.
+            caller: who asks; whether it may was decided before, but the own roots are other ones for each user.
 
         Raises:
             NotFoundError: if there is no such root or dataset.
@@ -143,7 +148,7 @@ class Reader:
             UnreachableError: if nothing of it is here and the publisher gives no answer.
         """
         if path.root.own:
-            return Read(await asyncio.to_thread(self._own.open, path))
+            return Read(await asyncio.to_thread(self._own.open, caller, path))
         root = self._catalog.root(path.root)
         mirror = self._mirrors.get(path)
         if mirror is not None and self._current(root, path, mirror):
@@ -242,14 +247,16 @@ class Reader:
                 pass
         return await asyncio.to_thread(self._mirrors.transient, path, head, skeleton)
 
-    async def run(self, path: DatasetPath, work: Callable[[Read], Awaitable[Result]]) -> Result:
+    async def run(
+        self, path: DatasetPath, work: Callable[[Read], Awaitable[Result]], caller: Caller = ANONYMOUS
+    ) -> Result:
         """Do some work on the current version, again from its start when the version changes meanwhile.
 
         Raises:
             UnavailableError: if it changes again and again.
         """
         for attempt in range(_ATTEMPTS):
-            read = await self.open(path)
+            read = await self.open(path, caller)
             try:
                 return await work(read)
             except VersionChangedError:
@@ -265,7 +272,9 @@ class Reader:
         if entry is not None and entry.etag == frame.etag:
             self._catalog.suspect(path)
 
-    async def fetch(self, path: DatasetPath, query: Query) -> tuple[Read, Answer | bytes | None]:
+    async def fetch(
+        self, path: DatasetPath, query: Query, caller: Caller = ANONYMOUS
+    ) -> tuple[Read, Answer | bytes | None]:
         """Read what is asked for.
 
         Returns:
@@ -288,7 +297,7 @@ class Reader:
             self._kept.put(read.frame, query, answer)
             return read, answer
 
-        return await self.run(path, work)
+        return await self.run(path, work, caller)
 
     async def _supplied(self, read: Read, request: Request) -> Request:
         """Bring the chunks of a request here, or see to it that they come a few at a time while it is composed."""
@@ -309,7 +318,7 @@ class Reader:
             return replace(request, frame=read.frame, bring=_Supply(read.frame, request.numbers, bring))
         return replace(request, frame=read.frame) if read.frame is not mirror else request
 
-    async def chunk(self, path: DatasetPath, n: int) -> tuple[Read, bytes]:
+    async def chunk(self, path: DatasetPath, n: int, caller: Caller = ANONYMOUS) -> tuple[Read, bytes]:
         """Read one chunk in its compressed form."""
 
         async def work(read: Read) -> tuple[Read, bytes]:
@@ -318,7 +327,7 @@ class Reader:
             read.release()
             return read, chunk
 
-        return await self.run(path, work)
+        return await self.run(path, work, caller)
 
     async def ensure(self, read: Read, numbers: Sequence[int]) -> None:
         """Return when these chunks are here, and pinned; those that are not come in one request.

@@ -1,6 +1,6 @@
-"""The subscriber's own roots: directories of Blosc2 frames in its statedir.
+"""The subscriber's own roots, for reading: directories of Blosc2 frames in its statedir.
 
-`@public` can be read by everyone. A plain file is kept as a frame with the ending `.b2` and listed without it.
+`@public` can be read by everyone, `@shared` by every user, and `@personal` is another one for each of them.
 """
 
 from __future__ import annotations
@@ -12,79 +12,84 @@ from pathlib import Path
 from caterva2.errors import NotFoundError
 from caterva2.frames import Skeleton
 from caterva2.metadata import describe
-from caterva2.models import DatasetEntry, Kind
+from caterva2.models import DatasetEntry
 from caterva2.paths import DatasetPath
 from caterva2.records import SkeletonHead
+from caterva2.subscriber.callers import Caller
+from caterva2.subscriber.places import Places, kind_of, shown
 from caterva2.subscriber.stored import StoredFrame
-
-PUBLIC = "@public"
-_PACKED = ".b2"
-_KINDS: dict[str, Kind] = {".b2nd": "array", ".b2frame": "frame"}
 
 
 @dataclass(frozen=True, slots=True)
 class UserRoots:
-    """The own roots that everyone can read.
+    """The own roots, for reading.
 
     Args:
-        directory: the statedir; each root is a directory in it.
+        places: where they are.
     """
 
-    directory: Path
+    places: Places
 
-    def names(self) -> list[str]:
-        """The names of the roots."""
-        return [PUBLIC]
+    def names(self, caller: Caller) -> list[str]:
+        """The names of the roots that a caller can read."""
+        return self.places.names(caller)
 
-    def list(self, path: DatasetPath) -> list[str]:
+    def list(self, caller: Caller, path: DatasetPath) -> list[str]:
         """What `GET /api/list` answers.
 
         Raises:
             NotFoundError: if there is neither a directory nor a dataset of this name.
         """
-        directory = self._root(path) / path.name
-        if path.name and self._file(path) is not None:
+        place = self.places.find(caller, path)
+        if place.is_dataset:
             return [path.basename]
-        if path.name and not directory.is_dir():
+        if path.name and not place.is_folder:
             raise NotFoundError(f"{path} does not exist: it is neither a dataset nor a directory")
-        files = (file for file in directory.rglob("*") if file.is_file() and not file.name.startswith("."))
-        return sorted(str(file.relative_to(directory)).removesuffix(_PACKED) for file in files)
+        return sorted(shown(str(file.relative_to(place.folder))) for file in files_below(place.folder))
 
-    def open(self, path: DatasetPath) -> StoredFrame:
-        """Open a dataset for reading.
+    def open(self, caller: Caller, path: DatasetPath) -> StoredFrame:
+        """Open a dataset for reading; it stays at its version when another one takes its name.
 
         Raises:
             NotFoundError: if there is no such dataset.
             FrameError: if it is damaged.
         """
-        file = self._file(path)
-        if file is None:
+        place = self.places.find(caller, path)
+        if not place.is_dataset:
             raise NotFoundError(f"{path} does not exist")
-        fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return _opened(path, fd)
-        except BaseException:
-            os.close(fd)
-            raise
-
-    def _root(self, path: DatasetPath) -> Path:
-        if path.root not in self.names():
-            raise NotFoundError(f"{path.root} needs authentication" if path.root.own else f"{path.root} not known")
-        return self.directory / path.root.removeprefix("@")
-
-    def _file(self, path: DatasetPath) -> Path | None:
-        file = self._root(path) / path.name
-        ending = "" if path.suffix in _KINDS else _PACKED
-        file = file.with_name(file.name + ending) if path.name else file
-        return file if file.is_file() else None
+            fd = os.open(place.file, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise NotFoundError(f"{path} does not exist") from None
+        return opened(path, fd)
 
 
-def _opened(path: DatasetPath, fd: int) -> StoredFrame:
-    status = os.fstat(fd)
-    kind = _KINDS.get(path.suffix, "file")
-    skeleton, layout = Skeleton.read(lambda offset, length: os.pread(fd, length, offset), status.st_size)
-    mtime = status.st_mtime
+def files_below(directory: Path) -> list[Path]:
+    """The files of the datasets in a directory and below; hidden ones are none."""
+    # What vanishes meanwhile is passed over.
+    found = (Path(folder, name) for folder, _, names in os.walk(directory) for name in names)
+    return [file for file in found if file.is_file() and not file.name.startswith(".")]
+
+
+def opened(path: DatasetPath, fd: int) -> StoredFrame:
+    """Make a dataset of an open file, which is closed at the dataset's end, or when this fails.
+
+    Raises:
+        FrameError: if it is damaged.
+    """
+    try:
+        skeleton, layout = Skeleton.read(lambda offset, length: os.pread(fd, length, offset), os.fstat(fd).st_size)
+        entry = entry_of(path, os.fstat(fd))
+        info = describe(entry.kind, skeleton, layout, cbytes=layout.cbytes, mtime=entry.mtime)
+        return StoredFrame(path, fd, SkeletonHead(entry=entry, info=info, slotted=False), layout)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def entry_of(path: DatasetPath, status: os.stat_result) -> DatasetEntry:
+    """What lists and events say of a dataset; every write makes a file, and a time, of its own."""
     etag = f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}"
-    entry = DatasetEntry(path=path.name, kind=kind, etag=etag, nbytes=status.st_size, mtime=mtime)
-    info = describe(kind, skeleton, layout, cbytes=layout.cbytes, mtime=mtime)
-    return StoredFrame(path, fd, SkeletonHead(entry=entry, info=info, slotted=False), layout)
+    return DatasetEntry(
+        path=path.name, kind=kind_of(path), etag=etag, nbytes=status.st_size, mtime=status.st_mtime
+    )  # fmt: skip

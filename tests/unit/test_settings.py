@@ -460,6 +460,14 @@ def test_every_setting_has_its_sentence() -> None:
     assert [] == [name for name, sentence in fields if not sentence and name not in {"cls", "model_config"}]
 
 
+def test_quotas(cwd: Path) -> None:
+    """A quota is a size too, however small; without one there is no limit."""
+    environ = {"CATERVA2_SUBSCRIBER_QUOTA": "2T", "CATERVA2_SUBSCRIBER_USER_QUOTA": "1K"}
+
+    assert (2 << 40, 1024) == tuple(getattr(load_subscriber({}, environ, cwd), key) for key in ("quota", "user_quota"))
+    assert (None, None) == tuple(getattr(load_subscriber({}, {}, cwd), key) for key in ("quota", "user_quota"))
+
+
 @pytest.mark.parametrize(
     ("text", "size"),
     [("", None), ("50G", 50 << 30), ("1.5 gib", 3 << 29), ("20MB", 20 << 20), ("20000000", 20_000_000)],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.routing import BaseRoute
 
-from caterva2.subscriber.routes import datasets, events, login, roots, users, verify
+from caterva2.subscriber.routes import datasets, events, login, roots, users, verify, writing
 
 
 def routes(*, with_users: bool) -> list[BaseRoute]:
@@ -15,4 +15,4 @@ def routes(*, with_users: bool) -> list[BaseRoute]:
     """
     # The first that fits is taken: what is asked for most comes first.
     for_users = [*login.ROUTES, *users.ROUTES] if with_users else []
-    return [*datasets.ROUTES, *roots.ROUTES, *events.ROUTES, *verify.ROUTES, *for_users]
+    return [*datasets.ROUTES, *roots.ROUTES, *events.ROUTES, *verify.ROUTES, *writing.ROUTES, *for_users]

@@ -20,6 +20,7 @@ from caterva2.daemon.ranges import OCTETS, FileResponse, file_response
 from caterva2.errors import BadRequestError, NotFoundError
 from caterva2.paths import DatasetPath
 from caterva2.subscriber.answers import Answer, Query
+from caterva2.subscriber.callers import Caller
 from caterva2.subscriber.reader import Read, Reader
 from caterva2.subscriber.routes.state import State, state_of
 
@@ -41,19 +42,19 @@ class FetchBody(BaseModel):
 
 async def get_info(request: Request) -> Response:
     """`GET /api/info/{path}`: the metadata."""
-    state, path = await _dataset(request)
-    read = await state.reader.open(path)
+    state, path, caller = await _dataset(request)
+    read = await state.reader.open(path, caller)
     headers = _headers(read)
     return not_modified(request, read.frame.etag, headers) or json_response(read.frame.info, headers=headers)
 
 
 async def fetch(request: Request) -> Response:
     """`GET /api/fetch/{path}?slice_=&field=`: a Blosc2 frame with the selection, or the stored frame itself."""
-    state, path = await _dataset(request)
+    state, path, caller = await _dataset(request)
     query = await _body(request) if request.method == "POST" else _parameters(request)
     if "range" in request.headers and query == Query():
-        return await _frame(request, state.reader, path)
-    read, answer = await state.reader.fetch(path, query)
+        return await _frame(request, state.reader, path, caller)
+    read, answer = await state.reader.fetch(path, query, caller)
     headers = _headers(read)
     if (response := not_modified(request, read.frame.etag, headers)) is not None:
         return response
@@ -66,24 +67,24 @@ async def fetch(request: Request) -> Response:
 
 async def get_chunk(request: Request) -> Response:
     """`GET /api/chunk/{path}?nchunk=n`: one compressed chunk."""
-    state, path = await _dataset(request)
+    state, path, caller = await _dataset(request)
     text = request.query_params.get("nchunk", "")
     if not (text.removeprefix("-").isascii() and text.removeprefix("-").isdigit() and len(text) < 20):
         raise BadRequestError(f"nchunk={text!r} is not the number of a chunk: give ?nchunk=0 or more")
-    read, chunk = await state.reader.chunk(path, int(text))
+    read, chunk = await state.reader.chunk(path, int(text), caller)
     headers = _headers(read)
     return not_modified(request, read.frame.etag, headers) or Response(chunk, headers=headers, media_type=OCTETS)
 
 
 async def download(request: Request) -> Response:
     """`GET /api/download/{path}`: the file; a plain one as it was, any other as a Blosc2 frame."""
-    state, path = await _dataset(request)
-    read = await state.reader.open(path)
+    state, path, caller = await _dataset(request)
+    read = await state.reader.open(path, caller)
     if read.frame.kind != "file":
-        return await _frame(request, state.reader, path)
+        return await _frame(request, state.reader, path, caller)
 
     if request.method == "GET":
-        read = await state.reader.run(path, state.reader.begin_contents)
+        read = await state.reader.run(path, state.reader.begin_contents, caller)
 
     def contents(start: int, stop: int) -> AsyncIterator[bytes]:
         return state.reader.contents(read, start, stop)
@@ -93,15 +94,15 @@ async def download(request: Request) -> Response:
     return file_response(request, contents, read.frame.layout.nbytes, read.frame.etag, headers, media_type)
 
 
-async def _frame(request: Request, reader: Reader, path: DatasetPath) -> Response:
+async def _frame(request: Request, reader: Reader, path: DatasetPath, caller: Caller) -> Response:
     """Answer with the stored frame, or ranges of it; one that is not compact is packed on the way."""
-    read = await reader.open(path)
+    read = await reader.open(path, caller)
     if not read.frame.compact:
-        read, answer = await reader.fetch(path, Query())
+        read, answer = await reader.fetch(path, Query(), caller)
         assert isinstance(answer, Answer | bytes)
         return _answer_response(read, answer, path.basename)
     if "range" not in request.headers and request.method == "GET":
-        read = await reader.run(path, reader.begin)
+        read = await reader.run(path, reader.begin, caller)
     return _stream_frame(request, reader, read, path.basename)
 
 
@@ -117,10 +118,11 @@ def _answer_response(read: Read, answer: Answer | bytes, name: str) -> Response:
     if isinstance(answer, bytes):
         return Response(answer, headers=_headers(read) | _disposition(name), media_type=OCTETS)
     headers = _headers(read) | _disposition(name) | {"Content-Length": str(answer.length)}
-    return FileResponse(_in_thread(read, answer.pieces), 200, headers, OCTETS)
+    return FileResponse(pieces_in_thread(read, answer.pieces), 200, headers, OCTETS)
 
 
-async def _in_thread(read: Read, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def pieces_in_thread(read: Read, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """The pieces of an answer, each made while the one before is sent."""
     try:
         async with aclosing(ahead(lambda: next(pieces, None))) as made:
             async for piece in made:
@@ -129,15 +131,16 @@ async def _in_thread(read: Read, pieces: Iterator[bytes]) -> AsyncIterator[bytes
         read.release()
 
 
-async def _dataset(request: Request) -> tuple[State, DatasetPath]:
+async def _dataset(request: Request) -> tuple[State, DatasetPath, Caller]:
     """The dataset of the URL; the first read of a root follows it."""
     state, path = state_of(request), _path(request.path_params["path"])
-    state.permissions.check(await state.callers.caller(request), "read", path)
+    caller = await state.callers.caller(request)
+    state.permissions.check(caller, "read", path)
     if not path.name:
         raise NotFoundError(f"{path} is a root, not a dataset")
     if not path.root.own:
         await state.follower.subscribe(path.root)
-    return state, path
+    return state, path, caller
 
 
 async def _body(request: Request) -> Query:

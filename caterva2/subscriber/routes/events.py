@@ -12,6 +12,7 @@ from starlette.types import Message, Send
 
 from caterva2.errors import AuthenticationError, BadRequestError, UnavailableError
 from caterva2.paths import DatasetPath, RootName
+from caterva2.subscriber.callers import Caller
 from caterva2.subscriber.events import Wanted, stream
 from caterva2.subscriber.routes.state import State, state_of
 
@@ -48,31 +49,31 @@ class EventResponse(StreamingResponse):
 async def events(request: Request) -> Response:
     """`GET /api/events?root=&path=`: changes from now on, or from `Last-Event-ID` on; follows the root."""
     state = state_of(request)
-    wanted = _wanted(request)
     caller = await state.callers.caller(request)
+    wanted = _wanted(request, caller)
     if wanted.root:
         name = RootName.parse(wanted.root)
         state.permissions.check(caller, "read", DatasetPath(name, ""))
-        await _follow(state, name)
+        await _follow(state, name, caller)
     if state.events.closed:
         raise UnavailableError("the subscriber is about to stop")
     last_id = request.headers.get("last-event-id")
     return EventResponse(stream(state.events, wanted, last_id), headers=_HEADERS)
 
 
-def _wanted(request: Request) -> Wanted:
+def _wanted(request: Request, caller: Caller) -> Wanted:
     root, path = request.query_params.get("root", ""), request.query_params.get("path", "")
     if not path:
-        return Wanted(root)
+        return Wanted(root, caller=caller)
     if not root:
         raise BadRequestError("path= is below a root: give root= too")
-    return Wanted(root, DatasetPath.parse(f"{root}/{path}").name)
+    return Wanted(root, DatasetPath.parse(f"{root}/{path}").name, caller)
 
 
-async def _follow(state: State, name: RootName) -> None:
+async def _follow(state: State, name: RootName, caller: Caller) -> None:
     if not name.own:
         await state.follower.subscribe(name)
-    elif name not in state.own.names():
+    elif name not in state.own.names(caller):
         raise AuthenticationError(f"{name} requires authentication")
 
 

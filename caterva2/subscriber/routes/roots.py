@@ -23,7 +23,7 @@ async def get_roots(request: Request) -> Response:
     state = state_of(request)
     caller = await state.callers.caller(request)
     infos = [_described(state, root, time.monotonic()) for root in state.catalog.roots()]
-    infos += [FollowedRoot(name=name, http="", subscribed=True, freshness="live") for name in state.own.names()]
+    infos += [FollowedRoot(name=name, http="", subscribed=True, freshness="live") for name in state.own.names(caller)]
     seen = (info for info in infos if state.permissions.allows(caller, "read", DatasetPath(RootName(info.name), "")))
     return json_response({info.name: info for info in seen}, headers={"Cache-Control": "no-cache"})
 
@@ -50,8 +50,9 @@ def age_of(root: Root, now: float) -> int | None:
 async def subscribe(request: Request) -> Response:
     """`POST /api/subscribe/{root}`: follow a root; `"Ok"` once its datasets are known."""
     state, name = state_of(request), RootName.parse(request.path_params["root"])
-    readable = state.permissions.allows(await state.callers.caller(request), "read", DatasetPath(name, ""))
-    if not readable or (name.own and name not in state.own.names()):
+    caller = await state.callers.caller(request)
+    readable = state.permissions.allows(caller, "read", DatasetPath(name, ""))
+    if not readable or (name.own and name not in state.own.names(caller)):
         raise AuthenticationError(f"Subscribing to {name} requires authentication")
     if not name.own:
         await state.follower.subscribe(name)
@@ -67,7 +68,7 @@ async def get_list(request: Request) -> Response:
     except AuthenticationError as error:
         raise NotFoundError(error.detail) from None  # upstream's status, here alone
     if path.root.own:
-        return json_response(await asyncio.to_thread(state.own.list, path))
+        return json_response(await asyncio.to_thread(state.own.list, caller, path))
     headers = await _follow_and_refresh(state, path.root)
     names = await asyncio.to_thread(state.catalog.names, path)
     return json_response(names, headers=headers)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
+from anyio import CapacityLimiter
 from starlette.requests import Request
 
 from caterva2.settings import SubscriberSettings
@@ -17,6 +19,10 @@ from caterva2.subscriber.permissions import Permissions
 from caterva2.subscriber.reader import Reader
 from caterva2.subscriber.routes.identity import Callers
 from caterva2.subscriber.userroots import UserRoots
+from caterva2.subscriber.userwrites import UserWrites
+
+# Most of the time they wait for the disk.
+_MOST_WRITERS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +34,15 @@ class State:
         catalog: what is known of the roots.
         reader: answers reads.
         follower: keeps the catalog in step.
-        own: its own roots.
+        own: its own roots, for reading.
+        writes: the same, for writing.
         events: what clients that follow along are told.
         origin: the way to the publishers.
         mirrors: what is on disk of remote datasets.
         callers: recognizes who asks.
         permissions: decides who may do what.
         accounts: the users; None if there are none.
+        writers: counts the threads that write; some wait for each other, which reads must not wait for.
     """
 
     settings: SubscriberSettings
@@ -42,12 +50,14 @@ class State:
     reader: Reader
     follower: Follower
     own: UserRoots
+    writes: UserWrites
     events: EventLog
     origin: Origin
     mirrors: MirrorStore
     callers: Callers
     permissions: Permissions
     accounts: Accounts | None
+    writers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_MOST_WRITERS))
 
     @property
     def users(self) -> Accounts:

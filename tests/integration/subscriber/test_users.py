@@ -316,6 +316,13 @@ EXPECTED: Mapping[str, tuple[Any, Any, Any]] = {
     },
     f"POST /api/subscribe/{{root}} {ROOT}": OPEN,
     "POST /api/subscribe/{root} @public": OPEN,
+    **{
+        f"POST /api/{name}/{{path:path}} {root}/x": LOGIN
+        for root in ("@public", "@shared", "@personal")
+        for name in ("upload", "append", "remove")
+    },
+    "POST /api/move/": LOGIN,
+    "POST /api/copy/": LOGIN,
     "GET /api/roots": OPEN,
     "GET /health": OPEN,
     "GET /ready": OPEN,

@@ -10,8 +10,9 @@ import pytest
 from caterva2.client.answers import ServerEvent, read_events
 from caterva2.models import DatasetEntry
 from caterva2.paths import RootName
+from caterva2.subscriber.callers import ANONYMOUS, Caller
 from caterva2.subscriber.catalog import DatasetChange, TellChanges, TellRoot
-from caterva2.subscriber.events import EventLog, Wanted, stream
+from caterva2.subscriber.events import Event, EventLog, Wanted, stream
 
 FOO = RootName("foo")
 Type = Literal["created", "modified", "deleted"]
@@ -183,3 +184,17 @@ def test_closing_ends_all_streams(waiting: bool) -> None:  # noqa: FBT001
             assert [] == [piece async for piece in pieces]
 
     asyncio.run(main())
+
+
+def test_changes_of_own_roots_are_told_to_who_has_them() -> None:
+    """A user hears of @public, @shared and of its own @personal; others do not hear of the latter two."""
+    ann, bob = Caller("a"), Caller("b")
+    change = DatasetChange("created", DatasetEntry(path="x", kind="file", etag="1", nbytes=1, mtime=1.0))
+    events = [
+        Event(root, change, online=True, time=1.0, owner=owner)
+        for root, owner in (("@public", ""), ("@shared", ""), ("@personal", "a"))
+    ]
+
+    heard = {who.id: [e.root for e in events if Wanted(caller=who).covers(e)] for who in (ANONYMOUS, ann, bob)}
+    assert {"": ["@public"], "a": ["@public", "@shared", "@personal"], "b": ["@public", "@shared"]} == heard
+    assert not Wanted("@personal", "x", bob).covers(events[2])

@@ -32,6 +32,7 @@ from caterva2.subscriber.disk import disk_use
 from caterva2.subscriber.follower import Follower
 from caterva2.subscriber.mirrors import MirrorStore
 from caterva2.subscriber.origin import Origin
+from caterva2.subscriber.places import Places
 from caterva2.subscriber.reader import Read, Reader
 from caterva2.subscriber.store import CatalogStore
 from caterva2.subscriber.userroots import UserRoots
@@ -131,7 +132,7 @@ async def world(tmp_path: Path, *, max_staleness: float = 0.0) -> AsyncIterator[
         crashes: list[BaseException] = []
         tasks = await stack.enter_async_context(Supervisor(crashes.append))
         follower = Follower(catalog, store, mirrors, origin, tasks, topics)
-        own = UserRoots(tmp_path)
+        own = UserRoots(Places(tmp_path))
         reader = Reader(catalog, mirrors, origin, own, follower.carry_out, tasks, max_staleness)
         bus = await stack.enter_async_context(MemoryBus(broker, topics=topics))
         status = ServiceStatus(

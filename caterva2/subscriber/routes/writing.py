@@ -1,0 +1,196 @@
+"""Writing to the subscriber's own roots; forms and answers are upstream's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Final, TypeVar
+
+from anyio import to_thread
+from pydantic import BaseModel, ConfigDict
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from caterva2.daemon.http import dataset_route, etag_matches, json_response, quoted, read_json
+from caterva2.errors import BadRequestError, NotFoundError
+from caterva2.paths import DatasetPath
+from caterva2.subscriber.answers import Query
+from caterva2.subscriber.callers import Caller
+from caterva2.subscriber.placing import Condition
+from caterva2.subscriber.routes.datasets import pieces_in_thread
+from caterva2.subscriber.routes.forms import sent_file
+from caterva2.subscriber.routes.state import State, state_of
+from caterva2.subscriber.userwrites import Told, Upload
+
+_Result = TypeVar("_Result")
+_OWN: Final = "@personal or @shared or @public roots"
+_NO_ROOT: Final = "Only copying from existing roots is allowed"
+
+
+class Transfer(BaseModel):
+    """The body of `POST /api/move/` and `POST /api/copy/`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    src: str
+    dst: str
+
+
+async def upload(request: Request) -> Response:
+    """`POST /api/upload/{path}`: write a dataset; the answer is its path."""
+    state, caller, path = await _writer(request)
+    with await _in_thread(state, state.writes.begin, caller, path, _condition(request)) as sent:
+        await _receive(state, request, sent)
+        told = await _in_thread(state, sent.finish)
+    _tell(state, told)
+    return json_response(str(path), headers={"ETag": quoted(told.etag)})
+
+
+async def append(request: Request) -> Response:
+    """`POST /api/append/{path}`: append the rows of an array; the answer is the new shape."""
+    state, caller, path = await _writer(request)
+    with await _in_thread(state, state.writes.begin, caller, path, _condition(request)) as sent:
+        await _receive(state, request, sent)
+        told, shape = await _in_thread(state, sent.append)
+    _tell(state, told)
+    return json_response(list(shape), headers={"ETag": quoted(told.etag)})
+
+
+async def remove(request: Request) -> Response:
+    """`POST /api/remove/{path}`: remove a dataset, or a folder with all that is in it; the answer is its path."""
+    state, caller, path = await _writer(request)
+    told = await _in_thread(state, state.writes.remove, caller, path, _condition(request))
+    _tell(state, told)
+    return json_response(str(path))
+
+
+async def move(request: Request) -> Response:
+    """`POST /api/move/`: give a dataset or a folder another name; the answer is the new one."""
+    state, caller, source, target, into = await _transfer(request, "moving")
+    with _refused_as(f"Only moving from {_OWN} is allowed"):
+        state.permissions.check(caller, "write", source)
+    path, told = await _in_thread(state, state.writes.move, caller, source, target, into=into)
+    _tell(state, *told)
+    return json_response(str(path))
+
+
+async def copy(request: Request) -> Response:
+    """`POST /api/copy/`: copy a dataset or a folder, of any root; the answer is the new name."""
+    state, caller, source, target, into = await _transfer(request, "copying")
+    state.permissions.check(caller, "read", source)
+    if source.root.own:
+        if source.root not in state.own.names(caller):
+            raise BadRequestError(_NO_ROOT)
+        path, told = await _in_thread(state, state.writes.copy, caller, source, target, into=into)
+        _tell(state, *told)
+        return json_response(str(path))
+    try:
+        await state.follower.subscribe(source.root)
+    except NotFoundError:
+        raise BadRequestError(_NO_ROOT) from None
+    path = await _in_thread(state, state.writes.target, caller, source, target, into=into)
+    await _copy_published(state, caller, source, path)
+    return json_response(str(path))
+
+
+async def _copy_published(state: State, caller: Caller, source: DatasetPath, target: DatasetPath) -> None:
+    """Copy a dataset of a publisher, or those below a directory, one after the other."""
+    if not source.name or state.catalog.lookup(source) is None:
+        names = await asyncio.to_thread(state.catalog.names, source)
+        pairs = [(f"{source}/{name}", f"{target}/{name}") for name in names]
+    else:
+        pairs = [(str(source), str(target))]
+    for one, other in pairs:
+        await _copy_one(state, caller, DatasetPath.parse(one), DatasetPath.parse(other))
+
+
+async def _copy_one(state: State, caller: Caller, source: DatasetPath, target: DatasetPath) -> None:
+    free = state.writes.free(caller, target)
+    with await _in_thread(state, state.writes.begin, caller, target, free, packed=True) as made:
+        async for piece in _frame(state, caller, source):
+            await _in_thread(state, made.write, piece)
+        told = await _in_thread(state, made.finish)
+    _tell(state, told)
+
+
+async def _frame(state: State, caller: Caller, source: DatasetPath) -> AsyncIterator[bytes]:
+    """A dataset as one frame; what is not here of it is fetched."""
+    read, answer = await state.reader.fetch(source, Query(), caller)
+    if isinstance(answer, bytes):
+        yield answer
+        return
+    pieces = state.reader.stream(read, 0, read.frame.layout.length)
+    if answer is not None:
+        pieces = pieces_in_thread(read, answer.pieces)
+    async for piece in pieces:
+        yield piece
+
+
+async def _writer(request: Request) -> tuple[State, Caller, DatasetPath]:
+    """Who writes what; only who may gets further than here."""
+    state, path = state_of(request), DatasetPath.parse(request.path_params["path"])
+    caller = await state.callers.caller(request)
+    state.permissions.check(caller, "write", path)
+    return state, caller, path
+
+
+async def _transfer(request: Request, what: str) -> tuple[State, Caller, DatasetPath, DatasetPath, bool]:
+    """Who moves or copies what to where, and whether that is a folder; only who may gets further than here."""
+    state = state_of(request)
+    caller = await state.callers.caller(request)
+    # Before the body is read: who may not write at all is told nothing of its form.
+    state.permissions.check(caller, "write", DatasetPath.parse("@public"))
+    body = await read_json(request, Transfer)
+    target = DatasetPath.parse(body.dst)
+    with _refused_as(f"Only {what} to {_OWN} is allowed"):
+        state.permissions.check(caller, "write", target)
+    return state, caller, DatasetPath.parse(body.src), target, body.dst.endswith("/")
+
+
+@contextmanager
+def _refused_as(detail: str) -> Iterator[None]:
+    """Say in upstream's words that a root cannot be written to."""
+    try:
+        yield
+    except BadRequestError:
+        raise BadRequestError(detail) from None
+
+
+async def _receive(state: State, request: Request, sent: Upload) -> None:
+    async for piece in sent_file(request):
+        await _in_thread(state, sent.write, piece)
+
+
+def _condition(request: Request) -> Condition:
+    """What `If-Match` and `If-None-Match` say (RFC 9110, 13.1)."""
+    match, none_match = (",".join(request.headers.getlist(name)) or None for name in ("if-match", "if-none-match"))
+
+    def holds(etag: str | None) -> bool:
+        if match is not None and (etag is None or not etag_matches(match, etag, weak=False)):
+            return False
+        return etag is None or not etag_matches(none_match, etag)
+
+    return holds
+
+
+def _tell(state: State, *told: Told) -> None:
+    for one in told:
+        if one.changes.changes:
+            state.events.add(one.changes, one.owner)
+
+
+async def _in_thread(state: State, work: Callable[..., _Result], *args: object, **options: object) -> _Result:
+    """Do something in a thread of those for writes, and wait for its end even when the request is given up."""
+    return await to_thread.run_sync(partial(work, *args, **options), limiter=state.writers)
+
+
+ROUTES = (
+    dataset_route("/api/upload", upload, ["POST"]),
+    dataset_route("/api/append", append, ["POST"]),
+    dataset_route("/api/remove", remove, ["POST"]),
+    Route("/api/move/", move, methods=["POST"]),
+    Route("/api/copy/", copy, methods=["POST"]),
+)
