@@ -24,6 +24,8 @@ Leaf = Operand | Field | Reduction
 ReadLeaf = Callable[[Leaf, Region], Any]
 
 _NUMBERS = "biufc"
+# Bytes of one item; NumPy can join texts to longer ones.
+_MOST_ITEM = 1 << 20
 
 
 def _contains(text: Any, part: Any) -> Any:
@@ -184,6 +186,8 @@ class Bound:
                 for part in node.arguments:
                     self._infer(part)
                 form = self._call(node)
+        if form.dtype.itemsize > _MOST_ITEM:
+            raise ExpressionError(f"items of {form.dtype.itemsize} bytes are too large to be computed with")
         self._forms[node] = form
         self._samples[node] = np.ones(1, form.dtype) if form.dtype.kind != "V" else None
 

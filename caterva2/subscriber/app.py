@@ -27,6 +27,7 @@ from caterva2.daemon.supervisor import Supervisor
 from caterva2.settings import SubscriberSettings
 from caterva2.subscriber.catalog import Catalog
 from caterva2.subscriber.events import EventLog
+from caterva2.subscriber.expressions import Evaluator
 from caterva2.subscriber.follower import Follower
 from caterva2.subscriber.grants import Grants
 from caterva2.subscriber.mirrors import MirrorStore
@@ -83,7 +84,8 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
                 stack.push_async_callback(follower.leave)
                 tasks.start(follower.follow(), "follow the bus")
             tasks.start(_tidy(mirrors), "tidy the cache")
-            yield {"subscriber": State(settings, catalog, reader, follower, own, events, origin, mirrors)}
+            state = State(settings, catalog, reader, Evaluator(reader), follower, own, events, origin, mirrors)
+            yield {"subscriber": state}
 
     return Starlette(routes=routes(), lifespan=lifespan, exception_handlers=error_handlers())
 

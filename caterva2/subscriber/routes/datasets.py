@@ -37,6 +37,8 @@ class FetchBody(BaseModel):
     slice_: str = ""
     field: str | None = None
     indices: str | list[Any] | None = None
+    filter: str | None = None
+    sortby: str | None = None
 
 
 async def get_info(request: Request) -> Response:
@@ -48,12 +50,13 @@ async def get_info(request: Request) -> Response:
 
 
 async def fetch(request: Request) -> Response:
-    """`GET /api/fetch/{path}?slice_=&field=`: a Blosc2 frame with the selection, or the stored frame itself."""
+    """`GET /api/fetch/{path}?slice_=&field=&filter=`: a Blosc2 frame with the selection, or the stored frame."""
     state, path = await _dataset(request)
     query = await _body(request) if request.method == "POST" else _parameters(request)
     if "range" in request.headers and query == Query():
         return await _frame(request, state.reader, path)
-    read, answer = await state.reader.fetch(path, query)
+    by_rows = query.filter or query.sortby
+    read, answer = await (state.expressions.rows if by_rows else state.reader.fetch)(path, query)
     if (response := not_modified(request, read.frame.etag, _headers(read))) is not None:
         return response
     if answer is None:
@@ -141,7 +144,7 @@ async def _dataset(request: Request) -> tuple[State, DatasetPath]:
 async def _body(request: Request) -> Query:
     body = await read_json(request, FetchBody, _MOST_BODY)
     indices = body.indices if isinstance(body.indices, str | None) else json.dumps(body.indices)
-    return Query(body.slice_, body.field or None, indices)
+    return Query(body.slice_, body.field or None, indices, body.filter or None, body.sortby or None)
 
 
 def _parameters(request: Request) -> Query:

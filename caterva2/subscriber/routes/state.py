@@ -9,6 +9,7 @@ from starlette.requests import Request
 from caterva2.settings import SubscriberSettings
 from caterva2.subscriber.catalog import Catalog
 from caterva2.subscriber.events import EventLog
+from caterva2.subscriber.expressions import Evaluator
 from caterva2.subscriber.follower import Follower
 from caterva2.subscriber.mirrors import MirrorStore
 from caterva2.subscriber.origin import Origin
@@ -24,6 +25,7 @@ class State:
         settings: its settings.
         catalog: what is known of the roots.
         reader: answers reads.
+        expressions: computes with what it reads.
         follower: keeps the catalog in step.
         own: its own roots.
         events: what clients that follow along are told.
@@ -34,6 +36,7 @@ class State:
     settings: SubscriberSettings
     catalog: Catalog
     reader: Reader
+    expressions: Evaluator
     follower: Follower
     own: UserRoots
     events: EventLog
