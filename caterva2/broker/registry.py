@@ -16,7 +16,7 @@ from caterva2.models import Model, RootInfo
 
 _Message = TypeVar("_Message", RootAnnouncement, ServiceStatus)
 # As many as the embedded broker retains: beyond it is a flood or a mistake.
-MAX_ENTRIES = 20_000
+MAX_ENTRIES = 250_000
 # Presence is believed for this many heartbeats: one may be lost, and one late.
 _HEARTBEATS = 3
 # Seconds; who announces itself less often than this is asked to be heard at least so often.

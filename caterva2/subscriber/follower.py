@@ -279,6 +279,8 @@ class Follower:
             else:
                 entries += item
                 spare_collector()
+                # A piece of the answer may hold all of them: others have a turn in between.
+                await asyncio.sleep(0)
         assert head is not None
         listing = await asyncio.to_thread(self._catalog.compare, root.name, entries)
         await self.carry_out(self._catalog.listed(root, head, listing, asked))

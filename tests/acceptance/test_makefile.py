@@ -1,6 +1,7 @@
 """The Makefile, as far as it says something without installing anything."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,12 @@ def test_quick_again(checkout: Path) -> None:
 
     assert "pip install" not in fresh
     assert "pip install" in stale
+
+
+@pytest.mark.parametrize("module", ["tests.benchmarks", "tests.fuzz", "tests.soak"])
+def test_what_the_makefile_runs_can_be_run(module: str) -> None:
+    """`make bench`, `make fuzz` and `make soak` find all that they import; CI runs the first of them nowhere else."""
+    done = run([sys.executable, "-m", module, "--help"], cwd=REPOSITORY)
+
+    assert (0, "") == (done.returncode, done.stderr)
+    assert done.stdout.startswith("usage: ")

@@ -21,7 +21,7 @@ from bus.topics import Topics
 from tests.benchmarks.load import Connection, percentile
 from tests.benchmarks.measure import Bench, Figure, memory_mb
 from tests.benchmarks.swarm import Sender, Swarm
-from tests.support.processes import Mosquitto
+from tests.support.mosquitto import Mosquitto
 from tests.support.watched import Watched
 from tests.unit.bus.raw import publish
 

@@ -69,9 +69,9 @@ async def _bare(broker: str, directory: Path) -> list[float]:
 
     taken: list[float] = []
     loop, happened = asyncio.get_running_loop(), asyncio.Event()
-    sender, receiver = (BusClient(urls, topics=Topics("bare"), client_id=f"bare{n}") for n in range(2))
+    sender, receiver = (BusClient(urls, topics=Topics(), client_id=f"bare{n}") for n in range(2))
     async with sender, receiver:
-        await receiver.subscribe(Topics("bare").change("foo"))
+        await receiver.subscribe(Topics().change("bare"))
         events = receiver.messages()
         while not isinstance(await anext(events), Connected):
             pass
@@ -95,10 +95,10 @@ async def _bare(broker: str, directory: Path) -> list[float]:
 
 def _change(number: int) -> Changes:
     change = Change(
-        root="foo", epoch="e", seq=number, type="modified", path="small.b2nd", etag="0" * 16, nbytes=1000, kind="array",
-        mtime=0.0, time=time.time(),
+        root="bare", epoch="e", seq=number, type="modified", path="small.b2nd", etag="0" * 16, nbytes=1000,
+        kind="array", mtime=0.0, time=time.time(),
     )  # fmt: skip
-    return Changes(root="foo", changes=(change,))
+    return Changes(root="bare", changes=(change,))
 
 
 def delta(bench: Bench) -> list[Figure]:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from tests.fuzz.bodies import Bodies
+from tests.fuzz.network import ELSEWHERE, connected
 from tests.fuzz.packets import ALLOWED, REFUSED_TOPICS, Packets
 from tests.fuzz.witness import CLIENT_ID
 from tests.unit.bus.raw import PINGREQ, connect, packet, publish, subscribe, text
@@ -81,7 +82,7 @@ class Attacker:
     async def half_open(self) -> None:
         """Begin, and say no more, while the connection stays; the oldest one goes in the end."""
         rng = self.rng
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        reader, writer = await connected(self.port)
         del reader
         begun = connect("half", keepalive=rng.choice((0, 1, 60)), will=(f"{ALLOWED}half", b"gone"))
         writer.write(begun[: rng.randrange(len(begun) + 1)])
@@ -161,6 +162,7 @@ class Attacker:
         loop, rng = asyncio.get_running_loop(), self.rng
         with socket.socket() as one:
             one.setblocking(False)
+            one.bind((ELSEWHERE, 0))
             # A reset: else the system remembers each connection for a minute, and has no port left in the end.
             one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             await loop.sock_connect(one, ("127.0.0.1", self.port))
@@ -222,7 +224,7 @@ class Attacker:
     async def _connected(
         self, port: int | None = None
     ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port or self.port)
+        reader, writer = await connected(port or self.port)
         try:
             yield reader, writer
         finally:

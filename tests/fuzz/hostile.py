@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from tests.fuzz.bodies import Bodies
+from tests.fuzz.network import connected
 
 _BOMB = gzip.compress(bytes(64 << 20), 9)
 _RECORD = struct.Struct("<qB3xIQ")
@@ -69,7 +70,7 @@ class Hostile:
         request = re.sub(rb"-v\d+\"", b'"', request).replace(b"epoch=e%d" % self.epoch, b"epoch=" + self._honest_epoch)
         line, *lines = request.split(b"\r\n")
         kept = [each for each in lines if each and not each.lower().startswith((b"connection", b"accept-encoding"))]
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.origin)
+        reader, writer = await connected(self.origin)
         try:
             writer.write(b"\r\n".join([line, *kept, b"Connection: close", b"", b""]) + body)
             got = await reader.read()

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from tests.fuzz.bodies import Bodies
+from tests.fuzz.network import connected
 
 PATIENCE = 60.0
 """Seconds for an answer to a request that is whole."""
@@ -128,7 +129,7 @@ class Asker:
 
 
 async def _answer(port: int, request: bytes, patience: float) -> tuple[int, bytes]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await connected(port)
     got = b""
     try:
         writer.write(request)

@@ -74,14 +74,18 @@ class Watched:
     def __exit__(self, *_error: object) -> None:
         self.daemon.close()
 
-    def settled(self, least: Census | None = None, timeout: float = 10.0) -> Census:
-        """Count it out when it has come to rest: no more tasks and files than a moment before, and than at `least`."""
+    def settled(self, least: Census | None = None, timeout: float = 10.0, spare: int = 0) -> Census:
+        """Count it out when it has come to rest: no more tasks and files than a moment before, and than at `least`.
+
+        It may have `spare` files more than at `least`.
+        """
         end, last = time.monotonic() + timeout, self.census()
         while True:
             time.sleep(0.2)
             census = self.census()
-            calm = all(census.tasks <= each.tasks and census.files <= each.files for each in (last, least or census))
-            if calm or time.monotonic() > end:
+            quiet = census.tasks <= last.tasks and census.files <= last.files
+            as_before = least is None or (census.tasks <= least.tasks and census.files <= least.files + spare)
+            if (quiet and as_before) or time.monotonic() > end:
                 return census
             last = census
 

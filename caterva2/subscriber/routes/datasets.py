@@ -57,12 +57,13 @@ async def fetch(request: Request) -> Response:
         return await _frame(request, state.reader, path)
     by_rows = query.filter or query.sortby
     read, answer = await (state.expressions.rows if by_rows else state.reader.fetch)(path, query)
-    if (response := not_modified(request, read.frame.etag, _headers(read))) is not None:
+    headers = _headers(read)
+    if (response := not_modified(request, read.frame.etag, headers)) is not None:
         return response
     if answer is None:
         return _stream_frame(request, state.reader, read, path.basename)
     if isinstance(answer, bytes):
-        return Response(answer, headers=_headers(read), media_type=OCTETS)
+        return Response(answer, headers=headers, media_type=OCTETS)
     return _answer_response(read, answer, path.basename)
 
 

@@ -12,7 +12,7 @@ from bus.topics import Topics
 from caterva2.broker import passwords as passwords_module
 from caterva2.broker.access import BrokerAccess
 from caterva2.broker.passwords import Passwords
-from caterva2.broker.registry import MAX_ENTRIES, Registry
+from caterva2.broker.registry import Registry
 from caterva2.broker.users import User, fits
 from tests.support.users import quick_user
 
@@ -201,10 +201,11 @@ def test_a_refused_announcement_makes_no_owner(passwords: Passwords) -> None:
     assert {} == registry.owners()
 
 
-def test_owners_are_bounded(passwords: Passwords) -> None:
+def test_owners_are_bounded(passwords: Passwords, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who claims names without end is refused in the end."""
+    monkeypatch.setattr("caterva2.broker.registry.MAX_ENTRIES", 100)
     registry = Registry()
-    for n in range(MAX_ENTRIES):
+    for n in range(100):
         assert registry.claim(f"r{n}", "pat")
 
     assert "too many" in str(access(passwords, registry).may_publish(Member("pia", "publisher"), "caterva2/root/foo"))

@@ -6,7 +6,6 @@ import pytest
 
 from bus.messages import RootAnnouncement, ServiceStatus
 from caterva2.broker.registry import (
-    MAX_ENTRIES,
     BrokerRoot,
     CameOnline,
     Conflict,
@@ -241,14 +240,15 @@ def test_services() -> None:
     assert (service(birth=2, status="offline"),) == registry.saved().services
 
 
-def test_flood_of_names_is_bounded() -> None:
+def test_flood_of_names_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the limit new names are ignored, and known ones still served."""
+    monkeypatch.setattr("caterva2.broker.registry.MAX_ENTRIES", 100)
     registry = Registry()
-    for number in range(MAX_ENTRIES + 10):
+    for number in range(110):
         registry.announce(root(name=f"r{number}"), 0.0)
         registry.tell(service(id=f"s{number}"))
 
-    assert len(registry.names()) == len(registry.saved().services) == MAX_ENTRIES
+    assert len(registry.names()) == len(registry.saved().services) == 100
     assert [Save()] == registry.announce(root(name="r0", seq=9, time=1001.0), 1.0)
 
 
