@@ -216,6 +216,7 @@ def test_reads_only_what_is_needed() -> None:
     assert (Axis(0, 1, 2, kept=True), *region) == bound.source_of(reduction[0], reduction[1])
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 7), max_size=4), st.integers(1, 60), st.data())
 def test_cut(counts: Sequence[int], most: int, data: st.DataObject) -> None:
     """The parts of a region are all of it, none twice, and none is too large; without a grain they are in order."""
