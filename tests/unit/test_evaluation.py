@@ -216,7 +216,6 @@ def test_reads_only_what_is_needed() -> None:
     assert (Axis(0, 1, 2, kept=True), *region) == bound.source_of(reduction[0], reduction[1])
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 7), max_size=4), st.integers(1, 60), st.data())
 def test_cut(counts: Sequence[int], most: int, data: st.DataObject) -> None:
     """The parts of a region are all of it, none twice, and none is too large; without a grain they are in order."""
@@ -264,7 +263,9 @@ def pairs(draw: st.DrawFn) -> Pair:
             if kind == 0:
                 made.append(_unary(draw(st.sampled_from(UNARY)), one))
             elif kind == 1:
-                made.append(_reduced(draw(st.sampled_from(["sum", "max", "mean", "any"])), one))
+                # Sums of fractions depend on their order, and what follows may depend on their last digits.
+                exact = np.asarray(one[1]).dtype.kind not in "fc"
+                made.append(_reduced(draw(st.sampled_from(["max", "any", *["sum"] * exact])), one))
             else:
                 made.append(_binary(draw(st.sampled_from(list(OPERATORS))), one, other))
         except (TypeError, ValueError, OverflowError):
@@ -272,7 +273,7 @@ def pairs(draw: st.DrawFn) -> Pair:
     return made[-1] if made else ("i4", ARRAYS["i4"])
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(pairs(), st.data())
 def test_any_expression(pair: Pair, data: st.DataObject) -> None:
     """Any slice of any expression has the dtype and the values that NumPy gives it."""

@@ -4,7 +4,7 @@ import ast
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from caterva2.errors import ExpressionError
@@ -157,7 +157,6 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(PIECES, max_size=25).map("".join) | st.text(max_size=40))
 def test_any_text(text: str) -> None:
     """Any text is an expression, which Python parses too, or refused; nothing else happens."""
