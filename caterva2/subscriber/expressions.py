@@ -28,8 +28,8 @@ from caterva2.subscriber.reader import Read, Reader
 _MOST_CHUNKS = 1 << 14
 # Bytes of results of reductions that are kept for the next parts.
 _MOST_KEPT = 64 << 20
-# Computations at once; others wait, for the processor would not make them any faster.
-_AT_ONCE = 4
+# Computations at once; others wait. Parts, and these, are few: whoever only reads is not to wait long for a processor.
+_AT_ONCE = 2
 
 Result = TypeVar("Result")
 
@@ -47,7 +47,7 @@ class Limits:
 
     nbytes: int = 64 << 20
     seconds: float = 30.0
-    part: int = 32 << 20
+    part: int = 8 << 20
     patience: float = 30.0
 
 
