@@ -8,6 +8,7 @@ raises the class of the status that it got, so an error keeps its meaning across
     │   ├── AddressError                         not a host:port, *:port or socket path
     │   ├── PathError                            not a dataset path, or one that leaves its root
     │   ├── SliceError (IndexError)              not a slice, or one outside of the dataset's shape
+    │   ├── ExpressionError                      not an expression, or one that does not fit its operands
     │   └── SettingsError                        caterva2.toml, environment or options
     ├── AuthenticationError                 401
     │   └── UnauthorizedError                    the token that a daemon shows is missing, or does not hold
@@ -65,6 +66,10 @@ class PathError(BadRequestError):
 
 class SliceError(BadRequestError, IndexError):
     """A slice that cannot be read, or that lies outside of the dataset's shape."""
+
+
+class ExpressionError(BadRequestError):
+    """An expression that is not one of the language, or that does not fit its operands."""
 
 
 class SettingsError(BadRequestError):

@@ -60,11 +60,15 @@ class Query:
         slice_: the text of a slice; "" is all.
         field: the only field wanted.
         indices: the JSON of fancy indices, in place of a slice.
+        filter: a condition over the fields; the slice is one of the rows where it holds.
+        sortby: the field by which the rows are sorted.
     """
 
     slice_: str = ""
     field: str | None = None
     indices: str | None = None
+    filter: str | None = None
+    sortby: str | None = None
 
     @property
     def key(self) -> Slice | Points:
@@ -317,14 +321,27 @@ def _as_bytes(made: Any) -> bytes:
 
 
 def _packed(request: Request) -> Answer:
-    data = assemble(request)
-    codec = {"codec": blosc2.Codec.LZ4, "clevel": 1, "nthreads": 1}
-    if request.flat:
-        cparams = blosc2.CParams(typesize=data.itemsize, **codec)
-        frame = _as_bytes(blosc2.SChunk(data=data.tobytes(), cparams=cparams, contiguous=True))
-    else:
-        frame = _as_bytes(blosc2.asarray(data, cparams=blosc2.CParams(**codec), contiguous=True))
+    frame = _compressed(assemble(request), flat=request.flat)
     return Answer(len(frame), iter((frame,)))
+
+
+def _compressed(data: Array, *, flat: bool) -> bytes:
+    codec = {"codec": blosc2.Codec.LZ4, "clevel": 1, "nthreads": 1}
+    if flat:
+        cparams = blosc2.CParams(typesize=data.itemsize, **codec)
+        return _as_bytes(blosc2.SChunk(data=data.tobytes(), cparams=cparams, contiguous=True))
+    return _as_bytes(blosc2.asarray(data, cparams=blosc2.CParams(**codec), contiguous=True))
+
+
+def frame_of(values: Array) -> bytes:
+    """Make a frame of an array that was computed."""
+    if values.nbytes > _PLAIN:
+        return _compressed(np.ascontiguousarray(values), flat=False)
+    shape = values.shape
+    if not values.size:
+        return _plain_frame(shape, 1, 0, values.dtype, flat=False)[0]
+    head, spec, tail = _plain_frame(shape, shape[0] if shape else 1, 1, values.dtype, flat=False)
+    return b"".join((head, stored_header(spec), values.tobytes(), tail))
 
 
 def _small(request: Request) -> Answer:

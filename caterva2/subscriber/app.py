@@ -31,6 +31,7 @@ from caterva2.subscriber.accounts import Accounts
 from caterva2.subscriber.attempts import Attempts
 from caterva2.subscriber.catalog import Catalog
 from caterva2.subscriber.events import EventLog
+from caterva2.subscriber.expressions import Evaluator
 from caterva2.subscriber.follower import Follower
 from caterva2.subscriber.grants import Grants
 from caterva2.subscriber.mirrors import MirrorStore
@@ -101,9 +102,8 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
             tasks.start(_tidy(mirrors), "tidy the cache")
             callers, permissions = Callers(accounts, settings.urlbase), Permissions(users=accounts is not None)
             asked = (callers, permissions, accounts)
-            yield {
-                "subscriber": State(settings, catalog, reader, follower, own, writes, events, origin, mirrors, *asked)
-            }
+            core = (settings, catalog, reader, Evaluator(reader), follower)
+            yield {"subscriber": State(*core, own, writes, events, origin, mirrors, *asked)}
 
     found = routes(with_users=settings.with_users)
     return Starlette(routes=found, lifespan=lifespan, exception_handlers=error_handlers())

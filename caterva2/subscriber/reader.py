@@ -265,6 +265,25 @@ class Reader:
                 await asyncio.sleep(0.01 * 2**attempt)
         raise UnavailableError(f"{path} keeps changing: it could not be read as one version")
 
+    async def run_together(
+        self,
+        paths: Sequence[DatasetPath],
+        work: Callable[[Sequence[Read]], Awaitable[Result]],
+        caller: Caller = ANONYMOUS,
+    ) -> Result:
+        """Do some work on the current versions of several datasets, as `run` does on one."""
+        for attempt in range(_ATTEMPTS):
+            reads = [await self.open(path, caller) for path in paths]
+            try:
+                return await work(reads)
+            except VersionChangedError:
+                # It does not say which of them changed.
+                for path, read in zip(paths, reads, strict=True):
+                    read.release()
+                    self._distrust(path, read.frame)
+                await asyncio.sleep(0.01 * 2**attempt)
+        raise UnavailableError(f"one of {', '.join(map(str, paths))} keeps changing: they could not be read together")
+
     def _distrust(self, path: DatasetPath, frame: StoredFrame) -> None:
         """A publisher said that this version is over: whatever the catalog says, it must be asked."""
         self._validated.pop(frame, None)

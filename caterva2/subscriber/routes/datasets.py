@@ -38,6 +38,8 @@ class FetchBody(BaseModel):
     slice_: str = ""
     field: str | None = None
     indices: str | list[Any] | None = None
+    filter: str | None = None
+    sortby: str | None = None
 
 
 async def get_info(request: Request) -> Response:
@@ -49,12 +51,13 @@ async def get_info(request: Request) -> Response:
 
 
 async def fetch(request: Request) -> Response:
-    """`GET /api/fetch/{path}?slice_=&field=`: a Blosc2 frame with the selection, or the stored frame itself."""
+    """`GET /api/fetch/{path}?slice_=&field=&filter=`: a Blosc2 frame with the selection, or the stored frame."""
     state, path, caller = await _dataset(request)
     query = await _body(request) if request.method == "POST" else _parameters(request)
     if "range" in request.headers and query == Query():
         return await _frame(request, state.reader, path, caller)
-    read, answer = await state.reader.fetch(path, query, caller)
+    by_rows = query.filter or query.sortby
+    read, answer = await (state.expressions.rows if by_rows else state.reader.fetch)(path, query, caller)
     headers = _headers(read)
     if (response := not_modified(request, read.frame.etag, headers)) is not None:
         return response
@@ -146,7 +149,7 @@ async def _dataset(request: Request) -> tuple[State, DatasetPath, Caller]:
 async def _body(request: Request) -> Query:
     body = await read_json(request, FetchBody, _MOST_BODY)
     indices = body.indices if isinstance(body.indices, str | None) else json.dumps(body.indices)
-    return Query(body.slice_, body.field or None, indices)
+    return Query(body.slice_, body.field or None, indices, body.filter or None, body.sortby or None)
 
 
 def _parameters(request: Request) -> Query:

@@ -12,6 +12,7 @@ from caterva2.settings import SubscriberSettings
 from caterva2.subscriber.accounts import Accounts
 from caterva2.subscriber.catalog import Catalog
 from caterva2.subscriber.events import EventLog
+from caterva2.subscriber.expressions import Evaluator
 from caterva2.subscriber.follower import Follower
 from caterva2.subscriber.mirrors import MirrorStore
 from caterva2.subscriber.origin import Origin
@@ -33,6 +34,7 @@ class State:
         settings: its settings.
         catalog: what is known of the roots.
         reader: answers reads.
+        expressions: computes with what it reads.
         follower: keeps the catalog in step.
         own: its own roots, for reading.
         writes: the same, for writing.
@@ -48,6 +50,7 @@ class State:
     settings: SubscriberSettings
     catalog: Catalog
     reader: Reader
+    expressions: Evaluator
     follower: Follower
     own: UserRoots
     writes: UserWrites

@@ -19,6 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.integration.chain.daemons import ROOT, Chain, running_chain
 from tests.support.bus import on_mosquitto
+from tests.support.expressions import ATTACKS
 from tests.support.mosquitto import PASSWORDS
 from tests.support.waiting import wait_until
 
@@ -221,6 +222,24 @@ def test_refuses_slices_that_are_too_large(chain: Chain) -> None:
         assert_refused(answer, 413)
     one = chain.get("fetch/foo/huge.b2nd", slice_="1048575, -1")
     assert 0 == blosc2.ndarray_from_cframe(one.content)[()]
+
+
+def test_refuses_conditions_that_are_attacks(chain: Chain) -> None:
+    """Whatever is no expression is a 400 in `filter=`, and the subscriber lives on."""
+    for text, _ in ATTACKS:
+        if text.strip() and "\ud800" not in text:
+            assert_refused(chain.http.post("/api/fetch/foo/ds.b2nd", json={"filter": text}), 400)
+            assert_refused(chain.get("fetch/foo/ds.b2nd", filter=text), 400)
+    assert_refused(chain.http.post("/api/fetch/foo/ds.b2nd", content=b'{"filter": "a \\ud800"}'), 400)
+
+
+@pytest.mark.parametrize(
+    "query", [{"filter": "a < 1"}, {"sortby": "a"}, {"filter": "a < 1", "sortby": "\x00"}, {"sortby": "\U0001f642"}]
+)
+def test_refuses_rows_of_what_has_none(chain: Chain, query: dict[str, str]) -> None:
+    """Rows of an array without fields, or of a plain file, are a 400."""
+    for name in ("ds.b2nd", "text.txt"):
+        assert_refused(chain.get(f"fetch/foo/{name}", **query), 400)
 
 
 @pytest.mark.parametrize("field", ["nosuch", "a" * 5000, "'; drop", "\x00", "🙂"])

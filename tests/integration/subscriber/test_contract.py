@@ -267,6 +267,40 @@ def test_fetches_a_field(chain: Chain) -> None:
 
 
 @pytest.mark.parametrize("form", ["query", "body"])
+def test_fetches_rows_that_a_condition_selects(chain: Chain, form: str) -> None:
+    """`filter=` is a condition over fields; slice and field are those of the rows where it holds."""
+    table = local(chain, "ds-1d-fields.b2nd")
+
+    def rows(**query: str) -> Any:
+        url = "/api/fetch/foo/ds-1d-fields.b2nd"
+        answer = chain.http.get(url, params=query) if form == "query" else chain.http.post(url, json=query)
+        assert (200, "application/octet-stream") == (answer.status_code, answer.headers["content-type"])
+        return decoded(answer)
+
+    np.testing.assert_array_equal(table[:5], rows(filter="(a < 5)"))
+    np.testing.assert_array_equal(table[table["d"]], rows(filter="d == True"))
+    np.testing.assert_array_equal(table[table["b"] > 0.5][-3:], rows(filter=" b > 0.5 ", slice_="-3:"))
+    np.testing.assert_array_equal(table["c"][995:], rows(filter="a >= 995", field="c"))
+    np.testing.assert_array_equal(np.sort(table, order="c")[:9], rows(sortby="c", slice_=":9"))
+    np.testing.assert_array_equal(table[:0], rows(filter="a < 0"))
+
+
+def test_rows_have_the_version_that_they_were_read_from(chain: Chain) -> None:
+    """An answer to `filter=` has the dataset's ETag, and is not sent again to whoever has it."""
+    answer = chain.get("fetch/foo/ds-2d-fields.b2nd", filter="a + b > 2.9")
+    again = chain.http.get(
+        "/api/fetch/foo/ds-2d-fields.b2nd",
+        params={"filter": "a + b > 2.9"},
+        headers={"If-None-Match": answer.headers["etag"]},
+    )
+
+    table = local(chain, "ds-2d-fields.b2nd")
+    np.testing.assert_array_equal(table[table["a"] + table["b"] > 2.9], decoded(answer))
+    assert chain.get("info/foo/ds-2d-fields.b2nd").headers["etag"] == answer.headers["etag"]
+    assert 304 == again.status_code
+
+
+@pytest.mark.parametrize("form", ["query", "body"])
 def test_fetches_fancy_indices(chain: Chain, form: str) -> None:
     """`indices=` takes for each axis a list, an int, a slice or null; a long one comes in a body."""
     indices = '[[0, 9, 3], "2:20:3"]'

@@ -1,0 +1,482 @@
+"""Expressions over datasets, computed from the chunks that the wanted part of the result needs, and from no others.
+
+A part of the result is computed at a time: what it needs is brought here, decompressed and computed in a thread, and
+let go. So memory is bounded by the size of a part and that of the answer, however large the operands are. All
+operands are read at one version each; when one changes meanwhile, the work starts again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from caterva2.errors import BadRequestError, ConflictError, NotFoundError, TooLargeError, UnavailableError
+from caterva2.evaluation import Accumulator, Array, Bound, Form, Leaf, Region, cut, part_of, region_of
+from caterva2.expressions import Expression, Field, Node, Operand, Reduction
+from caterva2.paths import DatasetPath
+from caterva2.slices import Axis, Selection, Slice
+from caterva2.subscriber.answers import KeptAnswers, Query, Request, assemble, frame_of
+from caterva2.subscriber.callers import ANONYMOUS, Caller
+from caterva2.subscriber.decoding import geometry_of
+from caterva2.subscriber.reader import Read, Reader
+
+# Chunks that one part may touch: their numbers are listed.
+_MOST_CHUNKS = 1 << 14
+# Bytes of results of reductions that are kept for the next parts.
+_MOST_KEPT = 64 << 20
+# Computations at once; others wait. Parts, and these, are few: whoever only reads is not to wait long for a processor.
+_AT_ONCE = 2
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one computation may take.
+
+    Attributes:
+        nbytes: bytes of the result.
+        seconds: until it is there, with the time that its chunks take to come.
+        part: bytes that are computed with at once.
+        patience: seconds that it waits for others to end before it begins.
+    """
+
+    nbytes: int = 64 << 20
+    seconds: float = 30.0
+    part: int = 8 << 20
+    patience: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the values of an operand come from.
+
+    Attributes:
+        read: of its dataset.
+        field: the field that it is; None if it is the array itself.
+    """
+
+    read: Read
+    field: str | None = None
+
+    @property
+    def form(self) -> Form:
+        """Its shape and dtype."""
+        geometry = geometry_of(self.read.frame)
+        item = geometry.dtype if self.field is None else geometry.dtype[self.field]
+        return Form(geometry.shape + item.shape, item.base)
+
+
+class Evaluator:
+    """Computes expressions.
+
+    Args:
+        reader: reads their operands.
+        limits: what one computation may take.
+    """
+
+    def __init__(self, reader: Reader, limits: Limits | None = None) -> None:
+        self._reader = reader
+        self._limits = limits or Limits()
+        self._turn = asyncio.Semaphore(_AT_ONCE)
+        self._kept = KeptAnswers()
+
+    async def form(
+        self, expression: Expression, operands: Mapping[str, DatasetPath], caller: Caller = ANONYMOUS
+    ) -> Form:
+        """The shape and dtype of an expression, for which no chunk is read.
+
+        Raises:
+            ExpressionError: if it does not fit its operands.
+            ConflictError: if an operand is not there.
+        """
+
+        async def work(sources: Mapping[str, Source]) -> Form:
+            return _bound(expression, sources).form
+
+        return await self._with(expression, operands, work, caller)
+
+    async def evaluate(
+        self, expression: Expression, operands: Mapping[str, DatasetPath], key: Slice, caller: Caller = ANONYMOUS
+    ) -> Array:
+        """Compute a slice of an expression.
+
+        Args:
+            expression: that is checked.
+            operands: the dataset that each of its names stands for.
+            key: the slice.
+            caller: who asks; whether it may was decided before, but the own roots are other ones for each user.
+
+        Raises:
+            ExpressionError: if it does not fit its operands.
+            SliceError: if the slice does not fit the result's shape.
+            ConflictError: if an operand is not there.
+            TooLargeError: if it takes more than the limits allow.
+        """
+
+        async def work(sources: Mapping[str, Source]) -> Array:
+            run = _Run(self._reader, _bound(expression, sources), sources, self._limits)
+            selection = key.resolve(run.bound.form.shape)
+            _check_size(selection.size * run.bound.form.dtype.itemsize, self._limits)
+            values = await run.values(region_of(selection))
+            return values.reshape(selection.shape)
+
+        return await self._with(expression, operands, work, caller)
+
+    async def rows(self, path: DatasetPath, query: Query, caller: Caller = ANONYMOUS) -> tuple[Read, bytes]:
+        """The rows of a structured array where a condition holds, sorted by a field if that is wanted.
+
+        Returns:
+            The read, and a frame with the slice of them that is asked for.
+
+        Raises:
+            ExpressionError: if the condition is none, or does not fit the fields.
+            BadRequestError: if there is no such field, or the dataset has none.
+            TooLargeError: if it takes more than the limits allow.
+        """
+        condition = Expression.parse(query.filter) if query.filter else None
+        key = query.key
+        if not isinstance(key, Slice):
+            raise BadRequestError("indices= does not go with filter= or sortby=: use slice_=")
+
+        async def work(read: Read) -> tuple[Read, bytes]:
+            if (kept := self._kept.get(read.frame, query)) is not None:
+                return read, kept
+            try:
+                values = await _Rows(self._reader, read, query, condition, self._limits).select(key)
+            finally:
+                read.release()
+            answer = await asyncio.to_thread(frame_of, values)
+            self._kept.put(read.frame, query, answer)
+            return read, answer
+
+        return await self._limited(self._reader.run(path, work, caller))
+
+    async def _with(
+        self,
+        expression: Expression,
+        operands: Mapping[str, DatasetPath],
+        work: Callable[[Mapping[str, Source]], Awaitable[Result]],
+        caller: Caller,
+    ) -> Result:
+        """Do some work on the current versions of the operands that an expression names."""
+        named = {name: operands[name] for name in expression.names if name in operands}
+        paths = list(dict.fromkeys(named.values()))
+
+        async def opened(reads: Sequence[Read]) -> Result:
+            at = dict(zip(paths, reads, strict=True))
+            try:
+                return await work({name: Source(at[path]) for name, path in named.items()})
+            finally:
+                for read in reads:
+                    read.release()
+
+        try:
+            return await self._limited(self._reader.run_together(paths, opened, caller))
+        except NotFoundError as error:
+            names = ", ".join(f"{name} = {path}" for name, path in named.items())
+            raise ConflictError(f"an operand is not there: {error.detail} ({names})") from None
+
+    async def _limited(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Wait for a turn, and do some work within the time that it may take."""
+        seconds = self._limits.seconds
+        try:
+            await self._get_turn()
+            try:
+                async with asyncio.timeout(seconds):
+                    return await work
+            except TimeoutError:
+                raise TooLargeError(f"it takes more than {seconds:g} seconds: ask for a smaller part") from None
+            finally:
+                self._turn.release()
+        finally:
+            # One that never began would be complained about.
+            work.close()
+
+    async def _get_turn(self) -> None:
+        try:
+            async with asyncio.timeout(self._limits.patience):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise UnavailableError("too much is being computed at present", retry_after=5.0) from None
+
+
+def _bound(expression: Expression, sources: Mapping[str, Source]) -> Bound:
+    for name, source in sources.items():
+        if source.read.frame.kind != "array":
+            raise BadRequestError(f"operand {name} is no array: {source.read.frame.path}")
+    return Bound(expression, {name: source.form for name, source in sources.items()})
+
+
+def _check_size(nbytes: int, limits: Limits) -> None:
+    if nbytes > limits.nbytes:
+        raise TooLargeError(f"the result has {nbytes} bytes: ask for at most {limits.nbytes} at once")
+
+
+class _Run:
+    """One computation.
+
+    Args:
+        reader: brings chunks.
+        bound: the expression.
+        sources: of its operands, by name.
+        limits: what it may take.
+    """
+
+    def __init__(self, reader: Reader, bound: Bound, sources: Mapping[str, Source], limits: Limits) -> None:
+        self.bound = bound
+        self._reader = reader
+        self._sources = sources
+        self._limits = limits
+        self._reduced: dict[tuple[Reduction, Region], Array] = {}
+
+    async def values(self, region: Region) -> Array:
+        """Compute a region of the result."""
+        out = np.empty([axis.count for axis in region], self.bound.form.dtype)
+        async for where, values in self._parts(self.bound.root, region):
+            out[where] = values
+        return out
+
+    async def part(self, node: Node, region: Region, rows: Array | None = None) -> Array:
+        """Compute a region of a node that is small enough to be held in memory with all that it needs.
+
+        Args:
+            node: of the expression.
+            region: of the node.
+            rows: the items of that very region, if the operands are their fields.
+        """
+        known: dict[tuple[Leaf, Region], Any] = {}
+        requests: dict[tuple[Operand | Field, Region], Request] = {}
+        for leaf, inner in self.bound.needs(node, region):
+            if isinstance(leaf, Reduction):
+                known[leaf, inner] = await self._reduction(leaf, inner)
+            elif rows is not None and isinstance(leaf, Operand) and inner == region:
+                known[leaf, inner] = rows[leaf.name]
+            else:
+                requests[leaf, inner] = self._request(leaf, inner)
+        reads = await self._bring(requests)
+
+        def compute() -> Array:
+            for (leaf, inner), request in requests.items():
+                known[leaf, inner] = self._read(leaf, inner, request)
+            values = self.bound.compute(node, region, lambda leaf, inner: known[leaf, inner])
+            return np.broadcast_to(values, [axis.count for axis in region])
+
+        values = await asyncio.to_thread(compute)
+        for read in reads:
+            read.release()
+        return values
+
+    def most(self, node: Node, region: Region) -> int:
+        """How many items of a region are computed at once."""
+        most = self._limits.part // max(1, self.bound.width)
+        for leaf, inner in self.bound.needs(node, region):
+            if not isinstance(leaf, Reduction):
+                strided = any(axis.step != 1 for axis in inner)
+                most = min(most, _MOST_CHUNKS * (1 if strided else self._chunk_items(leaf)))
+        return max(1, most)
+
+    async def _parts(self, node: Node, region: Region) -> AsyncIterator[tuple[tuple[slice, ...], Array]]:
+        for where in cut(region, self.most(node, region), self._grain(node, region)):
+            yield where, await self.part(node, part_of(region, where))
+
+    def _grain(self, node: Node, region: Region) -> Sequence[int] | None:
+        """The sides of chunks of an operand that is computed with item by item."""
+        for leaf, inner in self.bound.needs(node, region):
+            if not isinstance(leaf, Reduction) and inner == region:
+                chunks = geometry_of(self._source(leaf).read.frame).chunks
+                return (*chunks, *[1] * (len(region) - len(chunks)))
+        return None
+
+    def _chunk_items(self, leaf: Operand | Field) -> int:
+        return max(1, math.prod(geometry_of(self._source(leaf).read.frame).chunks))
+
+    def _source(self, leaf: Operand | Field) -> Source:
+        return self._sources[leaf.name if isinstance(leaf, Operand) else leaf.of.name]
+
+    def _request(self, leaf: Operand | Field, region: Region) -> Request:
+        source = self._source(leaf)
+        geometry = geometry_of(source.read.frame)
+        name = leaf.name if isinstance(leaf, Field) and source.field is None else source.field
+        return Request(source.read.frame, geometry, Selection(region[: len(geometry.shape)]), name)
+
+    async def _bring(self, requests: Mapping[tuple[Operand | Field, Region], Request]) -> Iterable[Read]:
+        """Return when all chunks are here; each dataset is asked once."""
+        numbers: dict[int, tuple[Read, set[int]]] = {}
+        for (leaf, _), request in requests.items():
+            read = self._source(leaf).read
+            numbers.setdefault(id(read), (read, set()))[1].update(request.numbers)
+        found = await asyncio.gather(
+            *(self._reader.ensure(read, sorted(wanted)) for read, wanted in numbers.values()), return_exceptions=True
+        )
+        for error in found:
+            if error is not None:
+                raise error
+        return [read for read, _ in numbers.values()]
+
+    def _read(self, leaf: Operand | Field, region: Region, request: Request) -> Array:
+        """Decompress a region of an operand; called in a thread."""
+        source = self._source(leaf)
+        ndim = len(request.geometry.shape)
+        shape = [axis.count for axis in region[:ndim]]
+        # Chunks that cannot be written are in another frame than the one that was opened.
+        request = replace(request, frame=source.read.frame)
+        values = assemble(request) if 0 not in shape else np.empty((*shape, *request.item.shape), request.dtype)
+        if isinstance(leaf, Field) and source.field is not None:
+            values = values[leaf.name]
+        for i, axis in enumerate(region[ndim:], ndim):
+            values = values.take([axis.start + k * axis.step for k in range(axis.count)], axis=i)
+        return values
+
+    async def _reduction(self, node: Reduction, region: Region) -> Array:
+        """Reduce part by part; what other parts of the result need too is kept."""
+        if (known := self._reduced.get((node, region))) is not None:
+            return known
+        source, axes = self.bound.source_of(node, region), self.bound.reduced(node)
+        counts = [1 if i in axes else axis.count for i, axis in enumerate(source)]
+        form = self.bound.form_of(node)
+        _check_size(math.prod(counts) * form.dtype.itemsize, self._limits)
+        total = Accumulator(node.function, counts, axes, self.bound.form_of(node.of).dtype, form.dtype)
+        async for where, values in self._parts(node.of, source):
+            target = tuple(slice(0, 1) if i in axes else side for i, side in enumerate(where))
+            await asyncio.to_thread(total.add, target, values)
+        result = total.result().reshape([axis.count for axis in region])
+        if sum(array.nbytes for array in self._reduced.values()) + result.nbytes <= _MOST_KEPT:
+            self._reduced[node, region] = result
+        return result
+
+
+class _Rows:
+    """The rows of a structured array that are asked for.
+
+    Args:
+        reader: brings chunks.
+        read: of the array.
+        query: what is asked for.
+        condition: that of the query.
+        limits: what it may take.
+
+    Raises:
+        BadRequestError: if they do not fit the array.
+    """
+
+    def __init__(self, reader: Reader, read: Read, query: Query, condition: Expression | None, limits: Limits) -> None:
+        self._reader = reader
+        self._read = read
+        self._query = query
+        self._limits = limits
+        self._geometry = geometry_of(read.frame)
+        names = self._geometry.dtype.names
+        if read.frame.kind != "array" or not names:
+            raise BadRequestError(f"{read.frame.path} has no fields: filter= and sortby= are for structured arrays")
+        for name in (query.field, query.sortby):
+            if name is not None and name not in names:
+                raise BadRequestError(
+                    f"there is no field {name[:100]!r} in {read.frame.path}: its fields are {', '.join(names)}"
+                )
+        if query.sortby is not None and self._geometry.dtype[query.sortby].kind == "V":
+            raise BadRequestError(f"rows cannot be sorted by {query.sortby}: it has several values in each row")
+        if condition is None and len(self._geometry.shape) != 1:
+            raise BadRequestError(f"{read.frame.path} is no table: only an array of one axis is sorted without filter=")
+        self._run = self._conditional(condition, names) if condition is not None else None
+
+    def _conditional(self, condition: Expression, names: Sequence[str]) -> _Run:
+        path = self._read.frame.path
+        for name in condition.names:
+            if name not in names:
+                raise BadRequestError(f"there is no field {name!a} in {path}: its fields are {', '.join(names)}")
+        sources = {name: Source(self._read, name) for name in condition.names}
+        bound = Bound(condition, {name: source.form for name, source in sources.items()})
+        if bound.form != Form(self._geometry.shape, np.dtype(bool)):
+            raise BadRequestError(
+                f"filter {condition.text[:80]!r} is no condition for each row: it is {bound.form.dtype} of shape"
+                f" {bound.form.shape}"
+            )
+        return _Run(self._reader, bound, sources, self._limits)
+
+    async def select(self, key: Slice) -> Array:
+        """Find the rows, and return the slice of them that is asked for."""
+        first, enough = (0, None) if self._query.sortby else _span(key)
+        region = tuple(Axis(0, 1, n, kept=True) for n in self._geometry.shape)
+        found = [np.empty(0, self._item)]
+        count = 0
+        for where in self._parts(region, few=enough is not None):
+            rows = await self._rows(part_of(region, where))
+            found.append(rows[max(0, first - count) :])
+            count += len(rows)
+            _check_size((count - first) * self._item.itemsize, self._limits)
+            if enough is not None and count >= enough:
+                break
+        if not self._query.sortby:
+            # Those before the first one that is asked for were not kept.
+            key.resolve((count, *self._item.shape))
+        return await asyncio.to_thread(self._finished, found, _moved(key, first))
+
+    def _parts(self, region: Region, *, few: bool) -> Iterator[tuple[slice, ...]]:
+        """Cut the array, in the order of its items; where few rows may do, first one chunk, then more and more."""
+        most = self._most(region)
+        if len(region) != 1:
+            yield from cut(region, most)
+            return
+        (chunk,), (axis,) = self._geometry.chunks, region
+        largest = most // chunk * chunk or most
+        size, start = min(chunk, largest) if few else largest, 0
+        while start < axis.count:
+            yield (slice(start, min(axis.count, start + size)),)
+            start, size = start + size, min(2 * size, largest)
+
+    @property
+    def _item(self) -> np.dtype[Any]:
+        """What is kept of each row until the end."""
+        field = self._query.field if self._query.sortby is None else None
+        return self._geometry.dtype if field is None else self._geometry.dtype[field]
+
+    def _most(self, region: Region) -> int:
+        most = min(self._limits.part // self._geometry.dtype.itemsize, _MOST_CHUNKS * math.prod(self._geometry.chunks))
+        return max(1, min(most, self._run.most(self._run.bound.root, region)) if self._run is not None else most)
+
+    async def _rows(self, region: Region) -> Array:
+        """The rows of a region where the condition holds."""
+        request = Request(self._read.frame, self._geometry, Selection(region), None)
+        await self._reader.ensure(self._read, request.numbers)
+        items = await asyncio.to_thread(assemble, replace(request, frame=self._read.frame))
+        self._read.release()
+        mask: Any = ...
+        if self._run is not None:
+            mask = await self._run.part(self._run.bound.root, region, rows=items)
+        kept = items if self._query.sortby or not self._query.field else items[self._query.field]
+        return await asyncio.to_thread(lambda: kept[mask])
+
+    def _finished(self, found: Sequence[Array], key: Slice) -> Array:
+        rows = np.concatenate(found)
+        if self._query.sortby:
+            rows = rows[np.argsort(rows[self._query.sortby], kind="stable")]
+            rows = rows if self._query.field is None else rows[self._query.field]
+            key.resolve(rows.shape)
+        return np.asarray(rows[key.items])
+
+
+def _span(key: Slice) -> tuple[int, int | None]:
+    """The first row that a slice needs, and how many rows are sure to hold it; None if that depends on all of them."""
+    first = key.items[0] if key.items else ...
+    if isinstance(first, int) and first >= 0:
+        return first, first + 1
+    if isinstance(first, slice) and (first.step or 1) > 0 and (first.start or 0) >= 0 and (first.stop or 0) >= 0:
+        return first.start or 0, first.stop
+    return 0, None
+
+
+def _moved(key: Slice, first: int) -> Slice:
+    """The same slice of rows of which the first ones are missing."""
+    if not first:
+        return key
+    item, *rest = key.items
+    if isinstance(item, slice):
+        stop = None if item.stop is None else max(0, item.stop - first)
+        return Slice((slice(0, stop, item.step), *rest))
+    return Slice((0, *rest))
