@@ -72,6 +72,8 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
     async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, State]]:
         # So that decompressing in a thread leaves the event loop running; one thread each beats two that share.
         blosc2.set_releasegil(True)
+        # A file that is missing is the only thing to be said then.
+        tls = client_tls(settings.bus)
         async with AsyncExitStack() as stack:
             directory = stack.enter_context(StateDir(settings.statedir)).path
             store = stack.enter_context(CatalogStore(directory / "catalog.sqlite"))
@@ -82,7 +84,6 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
             for root, datasets in await asyncio.to_thread(lambda: list(store.load())):
                 catalog.restore(root, datasets)
             stack.callback(_remember, catalog, store)
-            tls = client_tls(settings.bus)
             origin = await stack.enter_async_context(Origin.open(Grants(settings.tokens), tls))
             tasks = await stack.enter_async_context(Supervisor.of(app))
             topics = Topics(settings.bus.prefix)
