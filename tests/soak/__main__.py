@@ -43,7 +43,7 @@ class Soak:
         self._directory = directory
         self._seed = seed
         self._rng = random.Random(seed)
-        ports = dict(zip(self.outages, _free_ports(len(self.outages)), strict=True))
+        ports = {name: free_port() for name in self.outages}
         broker = f"http://localhost:{ports['cat2bro']}"
         env = {"CATERVA2_PUBLISHER_HEARTBEAT": str(heartbeat)}
         options = {
@@ -138,13 +138,6 @@ class Soak:
         if answer.status_code != 200 or "stale" in answer.headers.get("cache-status", ""):
             return None
         return versions_in(blosc2.ndarray_from_cframe(answer.content)[:], 0)
-
-
-def _free_ports(count: int) -> list[int]:
-    ports: set[int] = set()
-    while len(ports) < count:
-        ports.add(free_port())
-    return list(ports)
 
 
 def _daemon(name: str, *options: str, cwd: Path, env: dict[str, str]) -> Daemon:

@@ -1,6 +1,8 @@
 """Programs and ports of the machine that runs the tests."""
 
+import contextlib
 import os
+import random
 import shutil
 import socket
 import sys
@@ -42,13 +44,28 @@ def python() -> str:
 
 
 def free_port() -> int:
-    """Return a TCP port that nothing listens on.
+    """Return a TCP port that nothing uses, never twice the same; for what must know its port before it starts.
 
-    Another program may take it before it is used; so prefer port 0 where the test can learn the real port.
+    It lies below those that the system gives to outgoing connections and for port 0: another test would take one of
+    those before it is used.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    while True:
+        port = random.randrange(10_000, _first_ephemeral_port())
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.add(port)
+                return port
+
+
+def _first_ephemeral_port() -> int:
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except OSError:
+        return 32_768  # Linux's default, and below the range of IANA
+
+
+_given: set[int] = set()
 
 
 _MODULES = {

@@ -27,6 +27,7 @@ from bus.memory import MemoryBroker, MemoryBus
 from bus.messages import Message
 from bus.store import RetainedStore
 from bus.topics import Topics
+from tests.support.programs import free_port
 from tests.unit.bus.raw import DEADLINE, RawClient, publish
 
 E = TypeVar("E")
@@ -218,12 +219,6 @@ async def until(condition: Callable[[], bool]) -> None:
 def _listening(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def free_port() -> int:
-    """A port that nobody listens on; needed where a broker must come back to the same one."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 TRANSPORTS: dict[str, type[Harness]] = {

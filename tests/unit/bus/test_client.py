@@ -12,8 +12,9 @@ from bus.interface import Connected, Disconnected
 from bus.listeners import Listener
 from bus.messages import Changes, Message, RootAnnouncement
 from bus.topics import Topics
-from tests.contract.bus.harness import free_port, next_event, take, until
+from tests.contract.bus.harness import next_event, take, until
 from tests.contract.bus.test_bus_contract import ONLINE, change, offline
+from tests.support.programs import free_port
 from tests.unit.bus.raw import DEADLINE, RawClient, connect, packet, publish
 
 TOPICS = Topics()

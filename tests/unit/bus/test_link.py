@@ -17,7 +17,8 @@ from bus.link import Link, LinkOptions, Will
 from bus.listeners import Listener
 from bus.reasons import Cause
 from bus.url import BusUrl
-from tests.contract.bus.harness import free_port, serve_http, until
+from tests.contract.bus.harness import serve_http, until
+from tests.support.programs import free_port
 from tests.unit.bus.raw import DEADLINE, PUBLISH, SUBACK, RawClient, connect, packet, subscribe
 
 Received = list[tuple[str, bytes]]
