@@ -1,8 +1,6 @@
 """The REST contract: what upstream's clients and `blosc2.C2Array` rely on, and what was added to it."""
 
 import hashlib
-import os
-import subprocess
 from collections.abc import Iterator
 from email.parser import BytesParser
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 
 from caterva2.example import HELLO, README, write_example
 from tests.integration.chain.daemons import ROOT, Chain, running_chain
+from tests.support.upstream import run_upstream
 
 FILES = [
     "README.md",
@@ -567,20 +566,12 @@ if client:
 for name in ("ds-1d.b2nd", "README.md"):
     path = get("download")(f"foo/{name}", pathlib.Path(directory) / name)
     assert pathlib.Path(path).stat().st_size > 50, path
-print("well")
 """
 
 
 def test_upstreams_client_reads(chain: Chain, tmp_path: Path) -> None:
     """Upstream's own client, in the environment that CATERVA2_UPSTREAM_PYTHON names, reads everything."""
-    python = os.environ.get("CATERVA2_UPSTREAM_PYTHON") or _no_upstream()
     (tmp_path / "files").mkdir()
-    argv = [python, "-c", UPSTREAM, chain.subscriber.url, str(tmp_path / "files")]
-    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    run_upstream(UPSTREAM, chain.subscriber.url, str(tmp_path / "files"), cwd=tmp_path)
 
-    assert (0, "well\n") == (done.returncode, done.stdout), done.stderr
     assert stored(chain, "ds-1d.b2nd") == (tmp_path / "files/ds-1d.b2nd").read_bytes()
-
-
-def _no_upstream() -> str:
-    pytest.skip("CATERVA2_UPSTREAM_PYTHON names no interpreter with upstream's client")

@@ -24,6 +24,7 @@ from caterva2.errors import ForbiddenError, NotFoundError, TooLargeError, Versio
 from caterva2.example import HELLO, README, write_example
 from caterva2.subscriber.users import FILE, UserStore
 from tests.integration.chain.daemons import ROOT, Chain, running_chain
+from tests.support.upstream import run_upstream
 
 ANN, BOB = "ann@example.com", "bob@example.com"
 PASSWORD = "foobar11"
@@ -404,3 +405,34 @@ def test_without_users_nothing_is_written(tmp_path: Path) -> None:
         ]
         assert [] == chain.client.get_list("@public")
         assert json.loads(chain.http.get("/api/roots").text).keys() == {"@public", ROOT}
+
+
+# -- upstream's client -----------------------------------------------------------------------------------
+
+UPSTREAM = """
+import sys, pathlib, numpy as np, blosc2, caterva2
+base, mail, password = sys.argv[1:]
+client = caterva2.Client(base, (mail, password))
+blosc2.asarray(np.arange(20), urlpath="own.b2nd", mode="w")
+pathlib.Path("notes.txt").write_text("hello")
+root = client.get("@personal")
+ds = root.upload("own.b2nd", "up/own.b2nd")
+assert (ds[3:5] == [3, 4]).all() and ds.shape == (20,), ds
+assert str(client.upload("notes.txt", "@shared/notes.txt")) == "@shared/notes.txt"
+assert client.get("@shared/notes.txt")[:] == b"hello"
+assert ds.append(np.arange(5)) == (25,)
+assert str(ds.copy("@shared/copied.b2nd")) == "@shared/copied.b2nd"
+assert str(client.copy("foo/ds-1d.b2nd", "@personal/published.b2nd")) == "@personal/published.b2nd"
+assert (root["published.b2nd"][990:] == np.arange(990, 1000)).all()
+assert str(ds.move("@personal/moved.b2nd")) == "@personal/moved.b2nd"
+assert "up/own.b2nd" not in root and "moved.b2nd" in root
+assert str(root["moved.b2nd"].remove()) == "@personal/moved.b2nd"
+assert sorted(client.get_list("@personal")) == ["published.b2nd"]
+"""
+
+
+def test_upstreams_client_writes(chain: Chain, client: Client, tmp_path: Path) -> None:
+    """Upstream's own client logs in, uploads, appends, copies, moves and removes."""
+    run_upstream(UPSTREAM, chain.subscriber.url, ANN, PASSWORD, cwd=tmp_path)
+
+    assert (np.r_[0:20, 0:5] == client.get("@shared/copied.b2nd")[:]).all()
