@@ -133,16 +133,19 @@ def add_show(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH[SLICE]", help="a file, and what of it, in quotes: 'foo/ds.b2nd[0:10, 3]'")
     parser.add_argument("--slice", metavar="TEXT", help="the slice, for names with brackets: --slice=-3:")
     parser.add_argument("--field", metavar="NAME", help="one field of a structured array")
+    parser.add_argument("--filter", metavar="CONDITION", help="only the rows of a structured array where it holds")
+    parser.add_argument("--sortby", metavar="NAME", help="the field by which the rows are sorted")
 
 
 def show(context: Context, args: argparse.Namespace) -> None:
     """Show the values of an array, or the text or bytes of another file.
 
-    A slice is written as in NumPy: 'foo/ds.b2nd[10:20, ::2]'. On a terminal a long array is shortened.
+    A slice is written as in NumPy: 'foo/ds.b2nd[10:20, ::2]'. On a terminal a long array is shortened. With a condition
+    such as --filter '(a < 5) & (b > 0.1)' the slice is one of the rows where it holds.
     """
     from caterva2.cli.values import show_target
 
-    show_target(context, Target.parse(args.path, args.slice, args.field))
+    show_target(context, Target.parse(args.path, args.slice, args.field, args.filter, args.sortby))
 
 
 def add_url(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -307,6 +310,28 @@ def remove(context: Context, args: argparse.Namespace) -> None:
     _tell(context, args, str(context.client.remove(args.path)))
 
 
+def add_lazyexpr(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli lazyexpr`."""
+    parser = _add(subparsers, common, "lazyexpr", lazyexpr)
+    parser.add_argument("name", metavar="NAME", help="of the new array; in @personal, or @shared/NAME, @public/NAME")
+    parser.add_argument("expression", metavar="EXPRESSION", help="what is computed, in quotes: '(a - mean(a)) / b'")
+    parser.add_argument("operands", metavar="OPERAND=PATH", nargs="+", help="what a name stands for: a=foo/ds.b2nd")
+    parser.add_argument("--compute", action="store_true", help="compute the values now, and keep them")
+
+
+def lazyexpr(context: Context, args: argparse.Namespace) -> None:
+    """Make an array that is computed from others whenever it is read, and print its path.
+
+    An array of this name is replaced. What expressions can say is told in docs/reference/expressions.md.
+    """
+    pairs = [text.partition("=") for text in args.operands]
+    for text, (name, equals, path) in zip(args.operands, pairs, strict=True):
+        if not (name and equals and path):
+            raise BadRequestError(f"{text!r} is no operand: write NAME=PATH, such as a=foo/ds.b2nd")
+    operands = {name.strip(): path.strip() for name, _, path in pairs}
+    _tell(context, args, str(context.client.lazyexpr(args.name, args.expression, operands, args.compute)))
+
+
 def _add_transfer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help="a file or folder")
     parser.add_argument("target", metavar="TARGET", help="its new name, or a folder that it goes into")
@@ -460,6 +485,7 @@ COMMANDS = (
     add_move,
     add_copy,
     add_remove,
+    add_lazyexpr,
     add_verify,
     add_login,
     add_logout,

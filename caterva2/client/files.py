@@ -360,6 +360,38 @@ class Dataset(RemoteFile):
         cut = slice_of(slice_)
         return as_numpy(self._read(cut, self._checked_field(field)), cut)
 
+    def rows(
+        self,
+        filter: str | None = None,
+        *,
+        sortby: str | None = None,
+        slice_: Key | str | None = None,
+        field: str | None = None,
+    ) -> Any:
+        """Return rows of a structured array, found and sorted where the data is.
+
+        Args:
+            filter: a condition over the fields, such as `"(a < 5) & (b > 0.1)"`; None is all rows.
+            sortby: the field by which they are sorted; None leaves them in their order.
+            slice_: which of the rows that were found; None is all of them.
+            field: the only field wanted.
+
+        Returns:
+            A NumPy array of one axis, or a scalar if `slice_` is an int.
+
+        Raises:
+            SliceError: if the condition is none, or there is no such field.
+
+        Examples:
+            >>> root["table.b2nd"].rows("a < 5", sortby="b", slice_=":10", field="c")
+        """
+        cut = slice_of(slice_)
+        answer = rest.fetch(self._session, self._path, cut, field, filter, sortby)
+        if answer.etag != self.etag:
+            self._reread()
+        self._currency = answer.currency
+        return as_numpy(self._open(answer.content), cut)
+
     def slice(
         self,
         key: Key | str | None = None,

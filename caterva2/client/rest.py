@@ -23,15 +23,29 @@ _WHOLE = Slice((Ellipsis,))
 _FAR = 1 << 62
 
 
-def fetch(session: Session, path: DatasetPath, cut: Slice, field: str | None = None) -> Answer:
+def fetch(
+    session: Session,
+    path: DatasetPath,
+    cut: Slice,
+    field: str | None = None,
+    filter: str | None = None,
+    sortby: str | None = None,
+) -> Answer:
     """Get a slice as a Blosc2 frame.
+
+    Args:
+        session: the subscriber.
+        path: the dataset.
+        cut: the slice; of the rows where the condition holds if there is one.
+        field: the only field wanted.
+        filter: a condition over the fields of a structured array.
+        sortby: the field by which its rows are sorted.
 
     Raises:
         SliceError: if the slice does not fit the shape, or there is no such field.
     """
-    params = {"slice_": _text(cut)} if _text(cut) else {}
-    if field is not None:
-        params["field"] = field
+    given = {"slice_": _text(cut) or None, "field": field, "filter": filter, "sortby": sortby}
+    params = {name: value for name, value in given.items() if value is not None}
     try:
         return session.get("api/fetch", str(path), params=params)
     except BadRequestError as error:
