@@ -163,17 +163,25 @@ def url(context: Context, args: argparse.Namespace) -> None:
 def add_download(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     """Describe `cat2cli download`."""
     parser = _add(subparsers, common, "download", download)
-    parser.add_argument("path", metavar="PATH", help="a file, root/dir/name")
+    parser.add_argument("path", metavar="PATH[SLICE]", help="a file, and what of an array: 'foo/ds.b2nd[0:10]'")
     parser.add_argument(
         "localpath", metavar="LOCAL", nargs="?", help="the file or directory to write (./root/dir/name)"
     )
+    parser.add_argument("--format", choices=["b2nd", "npy", "csv"], help="what an array becomes: Blosc2, NumPy or text")
+    parser.add_argument("--slice", metavar="TEXT", help="the slice, for names with brackets: --slice=-3:")
+    parser.add_argument("--field", metavar="NAME", help="one field of a structured array")
 
 
 def download(context: Context, args: argparse.Namespace) -> None:
-    """Download a file, and print where it was written."""
+    """Download a file, and print where it was written.
+
+    An array, or a slice of it, can become a NumPy file or text: --format npy, --format csv.
+    """
+    target = Target.parse(args.path, args.slice, args.field)
+    wanted = {"format": args.format, "slice_": None if target.cut is None else str(target.cut), "field": target.field}
     with ProgressBar(args.path) as progress:
         # As it was typed: a slash at the end says that it is a directory.
-        file: Path = context.client.download(args.path, args.localpath, progress=progress)
+        file: Path = context.client.download(str(target.path), args.localpath, **wanted, progress=progress)
     if args.json:
         context.output.data(str(file))
     else:

@@ -187,9 +187,19 @@ class Client:
         """Return a compressed chunk as it is stored."""
         return rest.get_chunk(self.session, DatasetPath.parse(str(path)), nchunk)
 
-    def download(self, dataset: Path_, localpath: Path_ | None = None, *, progress: Progress | None = None) -> Path:
-        """Download a file; see `File.download`."""
-        return download_file(self.session, DatasetPath.parse(str(dataset)), localpath, progress)
+    def download(
+        self,
+        dataset: Path_,
+        localpath: Path_ | None = None,
+        *,
+        format: str | None = None,
+        slice_: Key | str | None = None,
+        field: str | None = None,
+        progress: Progress | None = None,
+    ) -> Path:
+        """Download a file, or an array as another kind of file; see `Dataset.download`."""
+        path = DatasetPath.parse(str(dataset))
+        return download_file(self.session, path, localpath, progress, format=format, slice_=slice_, field=field)
 
     def upload(
         self, localpath: Content, dataset: Path_, *, if_match: str | None = None, create: bool = False

@@ -23,17 +23,20 @@ _WHOLE = Slice((Ellipsis,))
 _FAR = 1 << 62
 
 
+def selection(cut: Slice, field: str | None = None) -> dict[str, str]:
+    """The parameters that say what of a dataset is wanted; none are all of it."""
+    params = {"slice_": _text(cut)} if _text(cut) else {}
+    return params if field is None else params | {"field": field}
+
+
 def fetch(session: Session, path: DatasetPath, cut: Slice, field: str | None = None) -> Answer:
     """Get a slice as a Blosc2 frame.
 
     Raises:
         SliceError: if the slice does not fit the shape, or there is no such field.
     """
-    params = {"slice_": _text(cut)} if _text(cut) else {}
-    if field is not None:
-        params["field"] = field
     try:
-        return session.get("api/fetch", str(path), params=params)
+        return session.get("api/fetch", str(path), params=selection(cut, field))
     except BadRequestError as error:
         # The path is sound, so it is the slice or the field; callers wait for an IndexError.
         raise SliceError(error.detail) from error

@@ -20,8 +20,8 @@ from caterva2.paths import DatasetPath
 from caterva2.subscriber.answers import Query
 from caterva2.subscriber.callers import Caller
 from caterva2.subscriber.placing import Condition
-from caterva2.subscriber.routes.datasets import pieces_in_thread
 from caterva2.subscriber.routes.forms import sent_file
+from caterva2.subscriber.routes.pieces import pieces_in_thread
 from caterva2.subscriber.routes.state import State, state_of
 from caterva2.subscriber.userwrites import Told, Upload
 
