@@ -109,6 +109,11 @@ def encoding_of(format_: Format, shape: Sequence[int], dtype: np.dtype[Any]) -> 
     return Csv(shape, dtype) if format_ is Format.CSV else Npy(shape, dtype)
 
 
+def encoded(format_: Format, values: Array) -> bytes:
+    """An array that is in memory as a file; errors are as of `encoding_of`."""
+    return b"".join(encoding_of(format_, values.shape, values.dtype).pieces(values))
+
+
 class Npy(Encoding):
     """NumPy's own file: a header, and the bytes of the items in C order."""
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
-from caterva2.client.rest import Key, selection, slice_of
 from caterva2.client.session import Session
 from caterva2.formats import Format
 from caterva2.paths import DatasetPath
@@ -23,10 +22,8 @@ def download_file(
     path: DatasetPath,
     localpath: str | PurePath | None = None,
     progress: Progress | None = None,
-    *,
     format: str | None = None,
-    slice_: Key | str | None = None,
-    field: str | None = None,
+    part: Mapping[str, str] | None = None,
 ) -> Path:
     """Stream a file to disk, in bounded memory; directories that are missing are made.
 
@@ -36,18 +33,16 @@ def download_file(
         localpath: the file or the existing directory to write to; by default `root/dir/name` below the current one.
         progress: called as bytes arrive.
         format: `"npy"` or `"csv"` for an array in that form; by default the file as it is.
-        slice_: what of an array is wanted.
-        field: a field of a structured array, without the others.
+        part: the parameters that say what of an array is wanted; by default all of it.
 
     Returns:
         The file that was written.
 
     Raises:
         BadRequestError: if there is no such format, or it does not hold what is wanted.
-        SliceError: if the slice cannot be read.
     """
     wanted = Format.parse(format or Format.B2ND)
-    params = selection(slice_of(slice_), field) | ({} if wanted is Format.B2ND else {"format": str(wanted)})
+    params = {**(part or {}), **({} if wanted is Format.B2ND else {"format": str(wanted)})}
     target = _target(path, localpath, wanted)
     target.parent.mkdir(parents=True, exist_ok=True)
     with session.stream("api/download", str(path), params) as (length, pieces), _partial(target) as file:

@@ -23,6 +23,7 @@ from caterva2.subscriber.callers import Caller
 from caterva2.subscriber.reader import Read, Reader
 from caterva2.subscriber.routes.formats import formatted
 from caterva2.subscriber.routes.headers import disposition, read_headers
+from caterva2.subscriber.routes.lazyarrays import lazy_chunk, lazy_fetch, lazy_info
 from caterva2.subscriber.routes.pieces import pieces_in_thread
 from caterva2.subscriber.routes.state import State, state_of
 
@@ -48,6 +49,8 @@ class FetchBody(BaseModel):
 async def get_info(request: Request) -> Response:
     """`GET /api/info/{path}`: the metadata."""
     state, path, caller = await _dataset(request)
+    if (stored := await state.lazy.find(path, caller)) is not None:
+        return await lazy_info(request, state, stored, caller)
     read = await state.reader.open(path, caller)
     headers = read_headers(read)
     return not_modified(request, read.frame.etag, headers) or json_response(read.frame.info, headers=headers)
@@ -60,6 +63,8 @@ async def fetch(request: Request) -> Response:
     """
     state, path, caller = await _dataset(request)
     query = await _body(request) if request.method == "POST" else _parameters(request)
+    if (stored := await state.lazy.find(path, caller)) is not None:
+        return await lazy_fetch(request, state, stored, caller, query)
     if query.format is not None:
         return await formatted(request, state, path, caller, query, query.format)
     if "range" in request.headers and query == Query():
@@ -82,6 +87,8 @@ async def get_chunk(request: Request) -> Response:
     text = request.query_params.get("nchunk", "")
     if not (text.removeprefix("-").isascii() and text.removeprefix("-").isdigit() and len(text) < 20):
         raise BadRequestError(f"nchunk={text!r} is not the number of a chunk: give ?nchunk=0 or more")
+    if (stored := await state.lazy.find(path, caller)) is not None:
+        return await lazy_chunk(request, state, stored, caller, int(text))
     read, chunk = await state.reader.chunk(path, int(text), caller)
     headers = read_headers(read)
     return not_modified(request, read.frame.etag, headers) or Response(chunk, headers=headers, media_type=OCTETS)
@@ -95,6 +102,8 @@ async def download(request: Request) -> Response:
     if _parameters(request) != Query():
         return await _selected(request)
     state, path, caller = await _dataset(request)
+    if (stored := await state.lazy.find(path, caller)) is not None:
+        return await lazy_fetch(request, state, stored, caller, Query())
     read = await state.reader.open(path, caller)
     if read.frame.kind != "file":
         return await _frame(request, state.reader, path, caller)

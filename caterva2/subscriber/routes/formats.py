@@ -9,11 +9,10 @@ from starlette.responses import Response
 
 from caterva2.daemon.http import not_modified
 from caterva2.daemon.ranges import FileResponse
-from caterva2.formats import Format, encoding_of
+from caterva2.formats import Format, encoded
 from caterva2.paths import DatasetPath
 from caterva2.subscriber.answers import Query
 from caterva2.subscriber.callers import Caller
-from caterva2.subscriber.decoding import Array
 from caterva2.subscriber.exports import export
 from caterva2.subscriber.routes.headers import disposition, read_headers
 from caterva2.subscriber.routes.state import State
@@ -32,13 +31,9 @@ async def formatted(
         return response
     named = disposition(format_.named(path.basename))
     if query.filter or query.sortby:
-        read, content = await state.expressions.rows(path, query, caller, partial(_encoded, format_))
+        read, content = await state.expressions.rows(path, query, caller, partial(encoded, format_))
         return Response(content, headers=read_headers(read) | named, media_type=format_.media_type)
     read, made = await export(state.reader, path, query, format_, caller)
     length = made.encoding.length
     headers = read_headers(read) | named | ({} if length is None else {"Content-Length": str(length)})
     return FileResponse(made.pieces, 200, headers, format_.media_type)
-
-
-def _encoded(format_: Format, values: Array) -> bytes:
-    return b"".join(encoding_of(format_, values.shape, values.dtype).pieces(values))
