@@ -14,7 +14,7 @@ import operator
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from caterva2.errors import ExpressionError, SliceError
@@ -200,6 +200,42 @@ class Expression:
         if not checker.names:
             raise ExpressionError(f"{_shown(text)} names no operand")
         return cls(text, root, tuple(checker.names))
+
+    def substituted(self, parts: Mapping[str, Expression]) -> Expression:
+        """Put expressions in the place of operands.
+
+        Args:
+            parts: by the names that they replace; an operand `b` of the part `a` is named `a.b` from then on, which no
+                text can say.
+
+        Raises:
+            ExpressionError: if that is too large, or takes a field of what has none.
+        """
+        names: dict[str, None] = {}
+        budget = iter(range(MOST_NODES))
+
+        def put(node: Node, prefix: str, depth: int) -> Node:
+            if next(budget, None) is None or depth > MOST_DEPTH:
+                raise ExpressionError(f"{_shown(self.text)} is too large with its operands, which are expressions too")
+            match node:
+                case Operand(name) if not prefix and name in parts:
+                    return put(parts[name].root, f"{name}.", depth + 1)
+                case Operand(name):
+                    names[prefix + name] = None
+                    return Operand(prefix + name)
+                case Field(of, name):
+                    inner = put(of, prefix, depth + 1)
+                    if not isinstance(inner, Operand):
+                        raise ExpressionError(f"{of.name} is an expression: it has no field {name[:80]!a}")
+                    return Field(inner, name)
+                case Item(of) | Reduction(of=of):
+                    return replace(node, of=put(of, prefix, depth + 1))
+                case Call(arguments=arguments):
+                    return replace(node, arguments=tuple(put(part, prefix, depth + 1) for part in arguments))
+            return node
+
+        root = put(self.root, "", 1)
+        return Expression(self.text, root, tuple(names))
 
 
 def _check_text(text: str) -> None:

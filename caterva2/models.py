@@ -125,6 +125,18 @@ class ArrayInfo(Model):
     accept_ranges: Literal["bytes", "none"] = "bytes"
 
 
+class LazyArrayInfo(ArrayInfo):
+    """`GET /api/info` of an array that is computed when it is read.
+
+    Attributes:
+        expression: what is computed.
+        operands: the path of the dataset that each name in it stands for.
+    """
+
+    expression: str
+    operands: dict[str, str]
+
+
 DatasetInfo = ArrayInfo | FrameInfo
 
 

@@ -130,19 +130,31 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]
 def add_show(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     """Describe `cat2cli show`."""
     parser = _add(subparsers, common, "show", show)
+    _add_part(parser)
+
+
+def _add_part(parser: argparse.ArgumentParser) -> None:
+    """Describe what says which part of a file is meant."""
     parser.add_argument("path", metavar="PATH[SLICE]", help="a file, and what of it, in quotes: 'foo/ds.b2nd[0:10, 3]'")
     parser.add_argument("--slice", metavar="TEXT", help="the slice, for names with brackets: --slice=-3:")
     parser.add_argument("--field", metavar="NAME", help="one field of a structured array")
+    parser.add_argument("--filter", metavar="CONDITION", help="only the rows of a structured array where it holds")
+    parser.add_argument("--sortby", metavar="NAME", help="the field by which the rows are sorted")
+
+
+def _part(args: argparse.Namespace) -> Target:
+    return Target.parse(args.path, args.slice, args.field, args.filter, args.sortby)
 
 
 def show(context: Context, args: argparse.Namespace) -> None:
     """Show the values of an array, or the text or bytes of another file.
 
-    A slice is written as in NumPy: 'foo/ds.b2nd[10:20, ::2]'. On a terminal a long array is shortened.
+    A slice is written as in NumPy: 'foo/ds.b2nd[10:20, ::2]'. On a terminal a long array is shortened. With a condition
+    such as --filter '(a < 5) & (b > 0.1)' the slice is one of the rows where it holds.
     """
     from caterva2.cli.values import show_target
 
-    show_target(context, Target.parse(args.path, args.slice, args.field))
+    show_target(context, _part(args))
 
 
 def add_url(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -163,17 +175,24 @@ def url(context: Context, args: argparse.Namespace) -> None:
 def add_download(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     """Describe `cat2cli download`."""
     parser = _add(subparsers, common, "download", download)
-    parser.add_argument("path", metavar="PATH", help="a file, root/dir/name")
+    _add_part(parser)
     parser.add_argument(
         "localpath", metavar="LOCAL", nargs="?", help="the file or directory to write (./root/dir/name)"
     )
+    parser.add_argument("--format", choices=["b2nd", "npy", "csv"], help="what an array becomes: Blosc2, NumPy or text")
 
 
 def download(context: Context, args: argparse.Namespace) -> None:
-    """Download a file, and print where it was written."""
+    """Download a file, and print where it was written.
+
+    An array, or a slice of it, can become a NumPy file or text: --format npy, --format csv.
+    """
+    target = _part(args)
+    wanted = {name: getattr(args, name) for name in ("format", "field", "filter", "sortby")}
+    wanted["slice_"] = None if target.cut is None else str(target.cut)
     with ProgressBar(args.path) as progress:
         # As it was typed: a slash at the end says that it is a directory.
-        file: Path = context.client.download(args.path, args.localpath, progress=progress)
+        file: Path = context.client.download(str(target.path), args.localpath, **wanted, progress=progress)
     if args.json:
         context.output.data(str(file))
     else:
@@ -305,6 +324,28 @@ def add_remove(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
 def remove(context: Context, args: argparse.Namespace) -> None:
     """Remove a file, or a folder with all that is in it, from the subscriber's own roots, and print its path."""
     _tell(context, args, str(context.client.remove(args.path)))
+
+
+def add_lazyexpr(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli lazyexpr`."""
+    parser = _add(subparsers, common, "lazyexpr", lazyexpr)
+    parser.add_argument("name", metavar="NAME", help="of the new array; in @personal, or @shared/NAME, @public/NAME")
+    parser.add_argument("expression", metavar="EXPRESSION", help="what is computed, in quotes: '(a - mean(a)) / b'")
+    parser.add_argument("operands", metavar="OPERAND=PATH", nargs="+", help="what a name stands for: a=foo/ds.b2nd")
+    parser.add_argument("--compute", action="store_true", help="compute the values now, and keep them")
+
+
+def lazyexpr(context: Context, args: argparse.Namespace) -> None:
+    """Make an array that is computed from others whenever it is read, and print its path.
+
+    An array of this name is replaced. What expressions can say is told in docs/reference/expressions.md.
+    """
+    pairs = [text.partition("=") for text in args.operands]
+    for text, (name, equals, path) in zip(args.operands, pairs, strict=True):
+        if not (name and equals and path):
+            raise BadRequestError(f"{text!r} is no operand: write NAME=PATH, such as a=foo/ds.b2nd")
+    operands = {name.strip(): path.strip() for name, _, path in pairs}
+    _tell(context, args, str(context.client.lazyexpr(args.name, args.expression, operands, args.compute)))
 
 
 def _add_transfer(parser: argparse.ArgumentParser) -> None:
@@ -460,6 +501,7 @@ COMMANDS = (
     add_move,
     add_copy,
     add_remove,
+    add_lazyexpr,
     add_verify,
     add_login,
     add_logout,

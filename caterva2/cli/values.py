@@ -34,8 +34,8 @@ def show_target(context: Context, target: Target) -> None:
     file = open_file(context.client.session, target.path)
     if isinstance(file, Dataset):
         _show_array(context.output, file, target)
-    elif target.field is not None:
-        raise SliceError(f"{file} has no field {target.field!r}: it is no array")
+    elif target.field or target.filter or target.sortby:
+        raise SliceError(f"{file} has no fields: it is no array")
     elif context.output.json:
         _check_size(file.nbytes, file, target)
         context.output.data(json_of_bytes(file.fetch(_key(target))))
@@ -44,8 +44,11 @@ def show_target(context: Context, target: Target) -> None:
 
 
 def _show_array(output: Output, dataset: Dataset, target: Target) -> None:
-    _check_size(dataset.nbytes, dataset, target)
-    values = dataset.fetch(_key(target), field=target.field)
+    if target.filter or target.sortby:
+        values = dataset.rows(target.filter, sortby=target.sortby, slice_=_key(target), field=target.field)
+    else:
+        _check_size(dataset.nbytes, dataset, target)
+        values = dataset.fetch(_key(target), field=target.field)
     if output.json:
         output.data(json_of_array(np.asarray(values)))
     else:

@@ -6,6 +6,7 @@ state hides in the module; a program with many requests holds a `Client` or a `R
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path, PurePath, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
@@ -187,9 +188,22 @@ class Client:
         """Return a compressed chunk as it is stored."""
         return rest.get_chunk(self.session, DatasetPath.parse(str(path)), nchunk)
 
-    def download(self, dataset: Path_, localpath: Path_ | None = None, *, progress: Progress | None = None) -> Path:
-        """Download a file; see `File.download`."""
-        return download_file(self.session, DatasetPath.parse(str(dataset)), localpath, progress)
+    def download(
+        self,
+        dataset: Path_,
+        localpath: Path_ | None = None,
+        *,
+        format: str | None = None,
+        slice_: Key | str | None = None,
+        field: str | None = None,
+        filter: str | None = None,
+        sortby: str | None = None,
+        progress: Progress | None = None,
+    ) -> Path:
+        """Download a file, or an array as another kind of file; see `Dataset.download`."""
+        path = DatasetPath.parse(str(dataset))
+        part = rest.selection(slice_of(slice_), field, filter, sortby)
+        return download_file(self.session, path, localpath, progress, format, part)
 
     def upload(
         self, localpath: Content, dataset: Path_, *, if_match: str | None = None, create: bool = False
@@ -236,6 +250,34 @@ class Client:
     def remove(self, path: Path_) -> PurePosixPath:
         """Remove a dataset, or a folder with all that is in it; returns its path."""
         return uploads.remove(self.session, DatasetPath.parse(str(path)))
+
+    def lazyexpr(
+        self,
+        name: str,
+        expression: str,
+        operands: Mapping[str, Path_] | None = None,
+        compute: bool = False,  # noqa: FBT001, FBT002 - upstream's
+    ) -> PurePosixPath:
+        """Make a dataset that is computed from others whenever it is read; it replaces one of the same name.
+
+        Args:
+            name: of the dataset, without its ending; in `@personal`, or elsewhere as in `"@shared/mean"`.
+            expression: what is computed, such as `"(a - mean(a, axis=0)) / b"`; see docs/reference/expressions.md.
+            operands: the dataset that each name in it stands for.
+            compute: whether its values are computed now, and kept.
+
+        Returns:
+            The path that it has.
+
+        Raises:
+            BadRequestError: if the expression is none, or an operand is not there.
+            TooLargeError: if computing it takes too long.
+
+        Examples:
+            >>> client.lazyexpr("twice", "2 * a", {"a": "foo/ds-1d.b2nd"})
+            PurePosixPath('@personal/twice.b2nd')
+        """
+        return uploads.lazyexpr(self.session, name, expression, operands or {}, compute=compute)
 
 
 def get_roots(urlbase: str = sub_urlbase_default, auth_cookie: str | None = None) -> dict[str, dict[str, Any]]:
@@ -353,6 +395,19 @@ def remove(path: Path_, urlbase: str = sub_urlbase_default, auth_cookie: str | N
     """Remove a dataset or a folder; as `Client.remove`."""
     with Client(urlbase, auth_cookie=auth_cookie) as client:
         return client.remove(path)
+
+
+def lazyexpr(
+    name: str,
+    expression: str,
+    operands: Mapping[str, Path_] | None = None,
+    compute: bool = False,  # noqa: FBT001, FBT002 - upstream's
+    urlbase: str = sub_urlbase_default,
+    auth_cookie: str | None = None,
+) -> PurePosixPath:
+    """Make a dataset that is computed from others; as `Client.lazyexpr`."""
+    with Client(urlbase, auth_cookie=auth_cookie) as client:
+        return client.lazyexpr(name, expression, operands, compute)
 
 
 def get_auth_cookie(urlbase: str, user_auth: Auth) -> str:

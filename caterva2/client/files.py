@@ -143,17 +143,40 @@ class RemoteFile(ABC):
         """Return a compressed chunk as it is stored."""
         return rest.get_chunk(self._session, self._path, nchunk)
 
-    def download(self, localpath: str | PurePath | None = None, *, progress: Progress | None = None) -> Path:
-        """Download the file itself; it appears under its name when it is complete.
+    def download(
+        self,
+        localpath: str | PurePath | None = None,
+        *,
+        format: str | None = None,
+        slice_: Key | str | None = None,
+        field: str | None = None,
+        filter: str | None = None,
+        sortby: str | None = None,
+        progress: Progress | None = None,
+    ) -> Path:
+        """Download the file itself, or an array as another kind of file; it appears when it is complete.
 
         Args:
             localpath: a file or an existing directory; by default `root/dir/name` below the current directory.
+            format: `"npy"`, or `"csv"` for at most two axes; by default the file as it is.
+            slice_: what of an array is wanted, as `fetch` takes it.
+            field: a field of a structured array, without the others.
+            filter: a condition over the fields; the slice is one of the rows where it holds.
+            sortby: the field by which rows are sorted.
             progress: called with the bytes that arrived, and with the length or None.
 
         Returns:
             The file that was written.
+
+        Raises:
+            BadRequestError: if there is no such format, or it does not hold what is wanted.
+
+        Examples:
+            >>> ds.download("first.csv", format="csv", slice_=slice(0, 100))
+            PosixPath('first.csv')
         """
-        return download_file(self._session, self._path, localpath, progress)
+        part = rest.selection(slice_of(slice_), field, filter, sortby)
+        return download_file(self._session, self._path, localpath, progress, format, part)
 
     def move(self, dst: str | PurePath) -> PurePosixPath:
         """Give the file another name, `root/dir/name`, or move it into a folder; this object has the new name then."""
@@ -359,6 +382,38 @@ class Dataset(RemoteFile):
         """
         cut = slice_of(slice_)
         return as_numpy(self._read(cut, self._checked_field(field)), cut)
+
+    def rows(
+        self,
+        filter: str | None = None,
+        *,
+        sortby: str | None = None,
+        slice_: Key | str | None = None,
+        field: str | None = None,
+    ) -> Any:
+        """Return rows of a structured array, found and sorted where the data is.
+
+        Args:
+            filter: a condition over the fields, such as `"(a < 5) & (b > 0.1)"`; None is all rows.
+            sortby: the field by which they are sorted; None leaves them in their order.
+            slice_: which of the rows that were found; None is all of them.
+            field: the only field wanted.
+
+        Returns:
+            A NumPy array of one axis, or a scalar if `slice_` is an int.
+
+        Raises:
+            SliceError: if the condition is none, or there is no such field.
+
+        Examples:
+            >>> root["table.b2nd"].rows("a < 5", sortby="b", slice_=":10", field="c")
+        """
+        cut = slice_of(slice_)
+        answer = rest.fetch(self._session, self._path, cut, field, filter, sortby)
+        if answer.etag != self.etag:
+            self._reread()
+        self._currency = answer.currency
+        return as_numpy(self._open(answer.content), cut)
 
     def slice(
         self,

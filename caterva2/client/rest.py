@@ -23,17 +23,37 @@ _WHOLE = Slice((Ellipsis,))
 _FAR = 1 << 62
 
 
-def fetch(session: Session, path: DatasetPath, cut: Slice, field: str | None = None) -> Answer:
+def selection(
+    cut: Slice, field: str | None = None, filter: str | None = None, sortby: str | None = None
+) -> dict[str, str]:
+    """The parameters that say what of a dataset is wanted; none are all of it."""
+    given = {"slice_": _text(cut) or None, "field": field, "filter": filter, "sortby": sortby}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def fetch(
+    session: Session,
+    path: DatasetPath,
+    cut: Slice,
+    field: str | None = None,
+    filter: str | None = None,
+    sortby: str | None = None,
+) -> Answer:
     """Get a slice as a Blosc2 frame.
+
+    Args:
+        session: the subscriber.
+        path: the dataset.
+        cut: the slice; of the rows where the condition holds if there is one.
+        field: the only field wanted.
+        filter: a condition over the fields of a structured array.
+        sortby: the field by which its rows are sorted.
 
     Raises:
         SliceError: if the slice does not fit the shape, or there is no such field.
     """
-    params = {"slice_": _text(cut)} if _text(cut) else {}
-    if field is not None:
-        params["field"] = field
     try:
-        return session.get("api/fetch", str(path), params=params)
+        return session.get("api/fetch", str(path), params=selection(cut, field, filter, sortby))
     except BadRequestError as error:
         # The path is sound, so it is the slice or the field; callers wait for an IndexError.
         raise SliceError(error.detail) from error

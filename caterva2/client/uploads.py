@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, TypeAlias
 
@@ -56,6 +57,15 @@ def transfer(session: Session, route: str, source: str, target: str) -> PurePosi
     for path in (source, target):
         DatasetPath.parse(path)
     return _path(session.post(f"{route}/", body={"src": source, "dst": target}).json())
+
+
+def lazyexpr(
+    session: Session, name: str, expression: str, operands: Mapping[str, str | PurePath], *, compute: bool
+) -> PurePosixPath:
+    """Store an expression, or the values that it has now; returns the path of the dataset."""
+    named = {operand: str(path) for operand, path in operands.items()}
+    body = {"name": name, "expression": expression, "operands": named, "compute": compute}
+    return _path(session.post("api/lazyexpr/", body=body).json())
 
 
 def _send(session: Session, route: str, content: Content, path: DatasetPath, conditions: dict[str, str]) -> Any:

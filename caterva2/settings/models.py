@@ -194,6 +194,10 @@ class SubscriberSettings(_Registering, ServiceSettings):
     """The disk that its own roots may take together, such as "100G"; "" is as much as there is."""
     user_quota: Quota = None
     """The disk that the @personal of each user may take, such as "5G"; "" is no limit of its own."""
+    expression_seconds: Annotated[float, Field(gt=0, le=86_400)] = 30.0
+    """Seconds that computing an expression, a filter or an order of rows may take, with the time to fetch chunks."""
+    expression_size: Quota = 64 << 20
+    """The size of what one request may have computed, such as "64M"; "" is any. Values that are kept may be larger."""
     tokens: TokensByRoot = Field(default={}, repr=False)
     """Tokens to show to publishers whose root the broker gives none for, by root."""
     secret: str = Field(default="", repr=False)

@@ -7,6 +7,7 @@ import logging
 import re
 import secrets
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
@@ -31,9 +32,10 @@ from caterva2.subscriber.accounts import Accounts
 from caterva2.subscriber.attempts import Attempts
 from caterva2.subscriber.catalog import Catalog
 from caterva2.subscriber.events import EventLog
-from caterva2.subscriber.expressions import Evaluator
+from caterva2.subscriber.expressions import Evaluator, Limits
 from caterva2.subscriber.follower import Follower
 from caterva2.subscriber.grants import Grants
+from caterva2.subscriber.lazyarrays import LazyArrays
 from caterva2.subscriber.mirrors import MirrorStore
 from caterva2.subscriber.origin import Origin
 from caterva2.subscriber.passwords import Passwords
@@ -103,7 +105,9 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
             tasks.start(_tidy(mirrors), "tidy the cache")
             callers, permissions = Callers(accounts, settings.urlbase), Permissions(users=accounts is not None)
             asked = (callers, permissions, accounts)
-            core = (settings, catalog, reader, Evaluator(reader), follower)
+            evaluator = Evaluator(reader, _limits(settings))
+            lazy = LazyArrays(evaluator, own, permissions, follower.subscribe)
+            core = (settings, catalog, reader, evaluator, lazy, follower)
             yield {"subscriber": State(*core, own, writes, events, origin, mirrors, *asked)}
 
     found = routes(with_users=settings.with_users)
@@ -132,6 +136,11 @@ async def _own_roots(settings: SubscriberSettings, places: Places, tasks: Superv
     await asyncio.to_thread(writes.clear)
     tasks.start(asyncio.to_thread(writes.count), "count the own roots")
     return UserRoots(places), writes
+
+
+def _limits(settings: SubscriberSettings) -> Limits:
+    size = settings.expression_size
+    return Limits(size if size is not None else sys.maxsize, settings.expression_seconds)
 
 
 def _remember(catalog: Catalog, store: CatalogStore) -> None:

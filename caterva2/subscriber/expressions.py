@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 
-from caterva2.errors import BadRequestError, ConflictError, NotFoundError, TooLargeError, UnavailableError
+from caterva2.errors import BadRequestError, TooLargeError, UnavailableError
 from caterva2.evaluation import Accumulator, Array, Bound, Form, Leaf, Region, cut, part_of, region_of
 from caterva2.expressions import Expression, Field, Node, Operand, Reduction
 from caterva2.paths import DatasetPath
@@ -29,8 +31,9 @@ from caterva2.subscriber.reader import Read, Reader
 _MOST_CHUNKS = 1 << 14
 # Bytes of results of reductions that are kept for the next parts.
 _MOST_KEPT = 64 << 20
-# Computations at once; others wait. Parts, and these, are few: whoever only reads is not to wait long for a processor.
-_AT_ONCE = 2
+# Computations at once, and those of one caller; others wait. They, and their parts, are few: whoever only reads is not
+# to wait long for a processor.
+_AT_ONCE, _EACH = 3, 2
 
 Result = TypeVar("Result")
 
@@ -72,6 +75,81 @@ class Source:
         return Form(geometry.shape + item.shape, item.base)
 
 
+class Turns:
+    """Lets few computations run at once, and never those of one caller alone.
+
+    Args:
+        patience: seconds that one waits for others to end.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._turn = asyncio.Semaphore(_AT_ONCE)
+        self._own: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def turn(self, caller: Caller) -> AsyncIterator[None]:
+        """Wait for a turn, and hold it.
+
+        Raises:
+            UnavailableError: if none comes.
+        """
+        own = self._own.get(caller.id) or self._own.setdefault(caller.id, asyncio.Semaphore(_EACH))
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self._patience):
+                    await stack.enter_async_context(own)
+                    await stack.enter_async_context(self._turn)
+            except TimeoutError:
+                raise UnavailableError("too much is being computed at present", retry_after=5.0) from None
+            yield
+
+
+class Computation:
+    """An expression at one version of each of its operands.
+
+    Args:
+        run: that computes.
+        reads: of the operands.
+        limits: what it may take.
+    """
+
+    def __init__(self, run: _Run, reads: Sequence[Read], limits: Limits) -> None:
+        self._run = run
+        self._limits = limits
+        self.reads = reads
+
+    @property
+    def form(self) -> Form:
+        """The shape and dtype of the result, for which no chunk was read."""
+        return self._run.bound.form
+
+    @property
+    def grid(self) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+        """The chunk and block shapes of an operand of the result's shape, if there is one."""
+        for read in self.reads:
+            geometry = geometry_of(read.frame)
+            if geometry.shape == self.form.shape:
+                return geometry.chunks, geometry.blocks
+        return None
+
+    async def values(self, key: Slice, *, limited: bool = True) -> Array:
+        """Compute a slice of the result.
+
+        Args:
+            key: the slice.
+            limited: whether it may be as large only as a client may have at once.
+
+        Raises:
+            SliceError: if the slice does not fit the shape.
+            TooLargeError: if it is more than the limits allow.
+        """
+        selection = key.resolve(self.form.shape)
+        if limited:
+            _check_size(selection.size * self.form.dtype.itemsize, self._limits)
+        return (await self._run.values(region_of(selection))).reshape(selection.shape)
+
+
 class Evaluator:
     """Computes expressions.
 
@@ -83,56 +161,61 @@ class Evaluator:
     def __init__(self, reader: Reader, limits: Limits | None = None) -> None:
         self._reader = reader
         self._limits = limits or Limits()
-        self._turn = asyncio.Semaphore(_AT_ONCE)
+        self._turns = Turns(self._limits.patience)
         self._kept = KeptAnswers()
 
-    async def form(
-        self, expression: Expression, operands: Mapping[str, DatasetPath], caller: Caller = ANONYMOUS
-    ) -> Form:
-        """The shape and dtype of an expression, for which no chunk is read.
-
-        Raises:
-            ExpressionError: if it does not fit its operands.
-            ConflictError: if an operand is not there.
-        """
-
-        async def work(sources: Mapping[str, Source]) -> Form:
-            return _bound(expression, sources).form
-
-        return await self._with(expression, operands, work, caller)
-
-    async def evaluate(
-        self, expression: Expression, operands: Mapping[str, DatasetPath], key: Slice, caller: Caller = ANONYMOUS
-    ) -> Array:
-        """Compute a slice of an expression.
+    async def run(
+        self,
+        expression: Expression,
+        operands: Mapping[str, DatasetPath],
+        work: Callable[[Computation], Awaitable[Result]],
+        caller: Caller = ANONYMOUS,
+    ) -> Result:
+        """Do some work with an expression, again from its start when an operand changes meanwhile.
 
         Args:
             expression: that is checked.
             operands: the dataset that each of its names stands for.
-            key: the slice.
+            work: that is done.
             caller: who asks; whether it may was decided before, but the own roots are other ones for each user.
 
         Raises:
-            ExpressionError: if it does not fit its operands.
-            SliceError: if the slice does not fit the result's shape.
-            ConflictError: if an operand is not there.
+            ExpressionError: if the expression does not fit its operands.
+            NotFoundError: if an operand is not there.
             TooLargeError: if it takes more than the limits allow.
         """
+        named = {name: operands[name] for name in expression.names if name in operands}
+        paths = list(dict.fromkeys(named.values()))
 
-        async def work(sources: Mapping[str, Source]) -> Array:
-            run = _Run(self._reader, _bound(expression, sources), sources, self._limits)
-            selection = key.resolve(run.bound.form.shape)
-            _check_size(selection.size * run.bound.form.dtype.itemsize, self._limits)
-            values = await run.values(region_of(selection))
-            return values.reshape(selection.shape)
+        async def opened(reads: Sequence[Read]) -> Result:
+            at = dict(zip(paths, reads, strict=True))
+            sources = {name: Source(at[path]) for name, path in named.items()}
+            try:
+                run = _Run(self._reader, _bound(expression, sources), sources, self._limits)
+                return await work(Computation(run, reads, self._limits))
+            finally:
+                for read in reads:
+                    read.release()
 
-        return await self._with(expression, operands, work, caller)
+        return await self._limited(self._reader.run_together(paths, opened, caller), caller)
 
-    async def rows(self, path: DatasetPath, query: Query, caller: Caller = ANONYMOUS) -> tuple[Read, bytes]:
+    async def rows(
+        self,
+        path: DatasetPath,
+        query: Query,
+        caller: Caller = ANONYMOUS,
+        encode: Callable[[Array], bytes] = frame_of,
+    ) -> tuple[Read, bytes]:
         """The rows of a structured array where a condition holds, sorted by a field if that is wanted.
 
+        Args:
+            path: the dataset.
+            query: what is asked for; it says what becomes of the rows.
+            caller: who asks.
+            encode: makes that of them.
+
         Returns:
-            The read, and a frame with the slice of them that is asked for.
+            The read, and what was made of the slice of them that is asked for.
 
         Raises:
             ExpressionError: if the condition is none, or does not fit the fields.
@@ -151,59 +234,25 @@ class Evaluator:
                 values = await _Rows(self._reader, read, query, condition, self._limits).select(key)
             finally:
                 read.release()
-            answer = await asyncio.to_thread(frame_of, values)
+            answer = await asyncio.to_thread(encode, values)
             self._kept.put(read.frame, query, answer)
             return read, answer
 
-        return await self._limited(self._reader.run(path, work, caller))
+        return await self._limited(self._reader.run(path, work, caller), caller)
 
-    async def _with(
-        self,
-        expression: Expression,
-        operands: Mapping[str, DatasetPath],
-        work: Callable[[Mapping[str, Source]], Awaitable[Result]],
-        caller: Caller,
-    ) -> Result:
-        """Do some work on the current versions of the operands that an expression names."""
-        named = {name: operands[name] for name in expression.names if name in operands}
-        paths = list(dict.fromkeys(named.values()))
-
-        async def opened(reads: Sequence[Read]) -> Result:
-            at = dict(zip(paths, reads, strict=True))
-            try:
-                return await work({name: Source(at[path]) for name, path in named.items()})
-            finally:
-                for read in reads:
-                    read.release()
-
-        try:
-            return await self._limited(self._reader.run_together(paths, opened, caller))
-        except NotFoundError as error:
-            names = ", ".join(f"{name} = {path}" for name, path in named.items())
-            raise ConflictError(f"an operand is not there: {error.detail} ({names})") from None
-
-    async def _limited(self, work: Coroutine[Any, Any, Result]) -> Result:
+    async def _limited(self, work: Coroutine[Any, Any, Result], caller: Caller) -> Result:
         """Wait for a turn, and do some work within the time that it may take."""
         seconds = self._limits.seconds
         try:
-            await self._get_turn()
-            try:
-                async with asyncio.timeout(seconds):
-                    return await work
-            except TimeoutError:
-                raise TooLargeError(f"it takes more than {seconds:g} seconds: ask for a smaller part") from None
-            finally:
-                self._turn.release()
+            async with self._turns.turn(caller):
+                try:
+                    async with asyncio.timeout(seconds):
+                        return await work
+                except TimeoutError:
+                    raise TooLargeError(f"it takes more than {seconds:g} seconds: ask for a smaller part") from None
         finally:
             # One that never began would be complained about.
             work.close()
-
-    async def _get_turn(self) -> None:
-        try:
-            async with asyncio.timeout(self._limits.patience):
-                await self._turn.acquire()
-        except TimeoutError:
-            raise UnavailableError("too much is being computed at present", retry_after=5.0) from None
 
 
 def _bound(expression: Expression, sources: Mapping[str, Source]) -> Bound:

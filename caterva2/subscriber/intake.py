@@ -35,13 +35,12 @@ from caterva2.errors import FrameError, PathError, StorageFullError
 from caterva2.frames import FrameLayout, Skeleton, frame_parts, metalayers, schunk_template
 from caterva2.models import Kind
 from caterva2.paths import DatasetPath
+from caterva2.subscriber.definitions import ACTIVE, read_definition
 from caterva2.subscriber.userroots import opened
 
 Grow = Callable[[int], None]
 # Bytes of a plain file that are compressed at once, and held in memory until there are as many.
 FILE_CHUNK: Final = 1 << 20
-# Metadata that makes Blosc2 give something else than an array or a frame: expressions, references to other files.
-_ACTIVE: Final = frozenset({b"LazyArray", b"b2o", b"batcharray", b"listarray", b"proxy-source", b"vlarray"})
 
 
 class Clock:
@@ -90,7 +89,7 @@ class Spool(ABC):
             FrameError: if it is no sound frame, or of a kind that is not kept.
             Caterva2Error: if there is no room for it.
         """
-        check_frame(path, self.fd)
+        self._check(path)
         with disk_errors(path.name):
             self._clock.stamp(self.fd)
             os.fsync(self.fd)
@@ -101,6 +100,9 @@ class Spool(ABC):
         if fd >= 0:
             os.close(fd)
             self.file.unlink(missing_ok=True)
+
+    def _check(self, path: DatasetPath) -> None:
+        check_frame(path, self.fd)
 
     def _append(self, data: bytes | memoryview) -> None:
         self._grow(len(data))
@@ -122,17 +124,52 @@ class FrameSpool(Spool):
         self._append(data)
 
 
-class FileSpool(Spool):
+class DefinitionSpool(FrameSpool):
+    """A stored expression, which this subscriber made."""
+
+    def _check(self, path: DatasetPath) -> None:
+        if read_definition(path, self.fd) is None:
+            raise FrameError(f"{path} is no stored expression")
+
+
+class _ChunksSpool(Spool):
+    """A frame that is made chunk by chunk.
+
+    Args:
+        file: its name, which must be new.
+        grow: told how many bytes are added before they are; may refuse them.
+        clock: that of all writes.
+        template: a frame like it, without data; that of `_complete` has a header of the same length.
+    """
+
+    def __init__(self, file: Path, grow: Grow, clock: Clock, template: bytes) -> None:
+        super().__init__(file, grow, clock)
+        self._offsets = array("q")
+        # The header comes last, since it tells the sizes; it has the same length whatever they are.
+        self._header = len(frame_parts(template, np.empty(0, np.int64), 0, 0)[0])
+        self._length = self._header
+
+    def _add(self, chunk: bytes) -> None:
+        self._offsets.append(self._length - self._header)
+        self._append(chunk)
+
+    def _complete(self, path: DatasetPath, template: bytes, nbytes: int) -> None:
+        offsets = np.frombuffer(self._offsets, np.int64) if self._offsets else np.empty(0, np.int64)
+        head, tail = frame_parts(template, offsets, self._length - self._header, nbytes)
+        self._append(tail)
+        self._grow(len(head))
+        with disk_errors(path.name):
+            _write(self.fd, head, 0)
+        super().finish(path)
+
+
+class FileSpool(_ChunksSpool):
     """A plain file, which becomes a frame."""
 
     def __init__(self, file: Path, grow: Grow, clock: Clock) -> None:
-        super().__init__(file, grow, clock)
+        super().__init__(file, grow, clock, _template(FILE_CHUNK))
         self._buffer = bytearray()
-        self._offsets = array("q")
         self._nbytes = 0
-        # The header comes last, since it tells the sizes; it has the same length whatever they are.
-        self._header = len(frame_parts(_template(FILE_CHUNK), np.empty(0, np.int64), 0, 0)[0])
-        self._length = self._header
 
     def write(self, data: bytes) -> None:
         """Take in some bytes."""
@@ -147,19 +184,40 @@ class FileSpool(Spool):
             self._chunk(bytes(self._buffer))
             self._buffer.clear()
         # As upstream: what fits is one chunk of its own size.
-        template = _template(min(max(self._nbytes, 1), FILE_CHUNK))
-        offsets = np.frombuffer(self._offsets, np.int64) if self._offsets else np.empty(0, np.int64)
-        head, tail = frame_parts(template, offsets, self._length - self._header, self._nbytes)
-        self._append(tail)
-        self._grow(len(head))
-        with disk_errors(path.name):
-            _write(self.fd, head, 0)
-        super().finish(path)
+        self._complete(path, _template(min(max(self._nbytes, 1), FILE_CHUNK)), self._nbytes)
 
     def _chunk(self, data: bytes) -> None:
-        self._offsets.append(self._length - self._header)
-        self._append(compress_file_chunk(data))
+        self._add(compress_file_chunk(data))
         self._nbytes += len(data)
+
+
+class ArraySpool(_ChunksSpool):
+    """An array, of which the compressed chunks come one after the other.
+
+    Args:
+        file: its name, which must be new.
+        grow: told how many bytes are added before they are; may refuse them.
+        clock: that of all writes.
+        template: an array like it, without data.
+    """
+
+    def __init__(self, file: Path, grow: Grow, clock: Clock, template: bytes) -> None:
+        super().__init__(file, grow, clock, template)
+        self._array = template
+
+    def write(self, data: bytes) -> None:
+        """Take in the next chunk, whole."""
+        self._add(data)
+
+    def finish(self, path: DatasetPath) -> None:
+        """Complete the array."""
+        if not self._offsets:  # it has no items
+            self._length = 0
+            self._append(self._array)
+            super(_ChunksSpool, self).finish(path)
+            return
+        layout = FrameLayout.read(lambda offset, length: self._array[offset : offset + length], len(self._array))
+        self._complete(path, self._array, layout.nbytes)
 
 
 def check_frame(path: DatasetPath, fd: int) -> None:
@@ -170,7 +228,7 @@ def check_frame(path: DatasetPath, fd: int) -> None:
     """
     size = os.fstat(fd).st_size
     skeleton, layout = Skeleton.read(lambda offset, length: os.pread(fd, length, offset), size)
-    if active := _ACTIVE & set(metalayers(skeleton.head)):
+    if active := ACTIVE & set(metalayers(skeleton.head)):
         raise FrameError(f"{path} is not kept: it is no plain data, but {min(active).decode()}")
     if layout.length < size:
         os.ftruncate(fd, layout.length)

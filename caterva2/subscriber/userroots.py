@@ -9,13 +9,14 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from caterva2.errors import NotFoundError
+from caterva2.errors import ConflictError, NotFoundError
 from caterva2.frames import Skeleton
 from caterva2.metadata import describe
 from caterva2.models import DatasetEntry
 from caterva2.paths import DatasetPath
 from caterva2.records import SkeletonHead
 from caterva2.subscriber.callers import Caller
+from caterva2.subscriber.definitions import Definition, is_definition, read_definition
 from caterva2.subscriber.places import Places, kind_of, shown
 from caterva2.subscriber.stored import StoredFrame
 
@@ -52,16 +53,40 @@ class UserRoots:
 
         Raises:
             NotFoundError: if there is no such dataset.
+            ConflictError: if it is an expression, whose frame holds no data.
             FrameError: if it is damaged.
         """
+        frame = opened(path, self._open(caller, path))
+        if frame.kind == "array" and is_definition(frame.fd):
+            raise ConflictError(f"{path} is an expression, which has no data of its own")
+        return frame
+
+    def definition(self, caller: Caller, path: DatasetPath) -> tuple[DatasetEntry, Definition] | None:
+        """The expression that a dataset is computed from, with its version; None if it is not, or is not there.
+
+        Raises:
+            FrameError: if it is damaged.
+        """
+        if path.suffix != ".b2nd":
+            return None
+        try:
+            fd = self._open(caller, path)
+        except NotFoundError:
+            return None
+        try:
+            definition = read_definition(path, fd)
+            return None if definition is None else (entry_of(path, os.fstat(fd)), definition)
+        finally:
+            os.close(fd)
+
+    def _open(self, caller: Caller, path: DatasetPath) -> int:
         place = self.places.find(caller, path)
         if not place.is_dataset:
             raise NotFoundError(f"{path} does not exist")
         try:
-            fd = os.open(place.file, os.O_RDONLY | os.O_CLOEXEC)
+            return os.open(place.file, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             raise NotFoundError(f"{path} does not exist") from None
-        return opened(path, fd)
 
 
 def files_below(directory: Path) -> list[Path]:

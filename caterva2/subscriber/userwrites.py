@@ -11,7 +11,7 @@ import os
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +28,19 @@ from caterva2.paths import DatasetPath, check_name
 from caterva2.subscriber.appending import extend
 from caterva2.subscriber.callers import Caller
 from caterva2.subscriber.catalog import DatasetChange, TellChanges
-from caterva2.subscriber.intake import Clock, FileSpool, FrameSpool, Spool, disk_errors, duplicate, remove_tree
-from caterva2.subscriber.places import Place, Places
+from caterva2.subscriber.definitions import find_definition, is_definition
+from caterva2.subscriber.intake import (
+    Clock,
+    DefinitionSpool,
+    FileSpool,
+    FrameSpool,
+    Grow,
+    Spool,
+    disk_errors,
+    duplicate,
+    remove_tree,
+)
+from caterva2.subscriber.places import PERSONAL, Place, Places
 from caterva2.subscriber.placing import (
     MISSING,
     Condition,
@@ -48,8 +59,9 @@ from caterva2.subscriber.placing import (
     sync_names,
 )
 from caterva2.subscriber.quotas import Quotas, Reservation
-from caterva2.subscriber.userroots import entry_of
+from caterva2.subscriber.userroots import entry_of, files_below
 
+MakeSpool = Callable[[Path, Grow, Clock], Spool]
 _INCOMING: Final = "incoming"
 _TRIES: Final = 5
 
@@ -150,7 +162,7 @@ class UserWrites:
             self._quotas.start(self._use())
 
     def begin(
-        self, caller: Caller, path: DatasetPath, condition: Condition = anything, *, packed: bool = False
+        self, caller: Caller, path: DatasetPath, condition: Condition = anything, make: MakeSpool | None = None
     ) -> Upload:
         """Begin to write a dataset.
 
@@ -158,7 +170,7 @@ class UserWrites:
             caller: who writes.
             path: the dataset; its ending tells what it is.
             condition: on the version that it replaces.
-            packed: whether a plain file comes as the frame that it is kept as.
+            make: the file that takes in what is written; None for what users send.
 
         Raises:
             VersionChangedError: if the condition does not hold already.
@@ -168,8 +180,8 @@ class UserWrites:
         before = present_entry(place)
         check_condition(condition, place, before)
         room = Reservation(self._quotas, place.owner, before.nbytes if before is not None else 0)
-        kind = FileSpool if place.kind == "file" and not packed else FrameSpool
-        return Upload(self, place, condition, kind(self._new_name(), room.grow, self._clock), room)
+        make = make or (FileSpool if place.kind == "file" else FrameSpool)
+        return Upload(self, place, condition, make(self._new_name(), room.grow, self._clock), room)
 
     def put(self, upload: Upload) -> Told:
         """Give a finished file its name."""
@@ -204,6 +216,8 @@ class UserWrites:
         place = upload.place
         with ExitStack() as stack:
             source = stack.enter_context(open_dataset(place))
+            if is_definition(source):
+                raise BadRequestError(f"{place.path} is an expression: append to the datasets that it is computed from")
             base = entry_of(place.path, os.fstat(source))
             check_condition(upload.condition, place, base)
             room = Reservation(self._quotas, place.owner, base.nbytes)
@@ -262,6 +276,7 @@ class UserWrites:
         with self._lock, disk_errors(str(after.path)):
             found = found_entries(before)
             check_pair(before, after)
+            _check_operands(before, after)
             entries = renamed_entries(before, after, found)
             nbytes, folder = sum(entry.nbytes for entry in found), before.is_folder
             make_way(after)
@@ -291,9 +306,10 @@ class UserWrites:
         after = self._target(caller, source, target, into=into)
         found = found_entries(before)
         check_pair(before, after)
+        _check_operands(before, after)
         if before.is_folder:
             return after.path, [self._copy_folder(before, after, renamed_entries(before, after, found))]
-        with open_dataset(before) as fd, self.begin(caller, after.path, free(after), packed=True) as upload:
+        with open_dataset(before) as fd, self.begin(caller, after.path, free(after), _like(fd)) as upload:
             assert isinstance(upload.spool, FrameSpool)
             duplicate(fd, upload.spool)
             return after.path, [upload.finish()]
@@ -334,15 +350,15 @@ class UserWrites:
     def _copy_file(self, source: Place, copy: Place, name: str, grow: Callable[[int], None]) -> DatasetEntry:
         with disk_errors(name):
             copy.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        spool = FrameSpool(self._new_name(), grow, self._clock)
-        try:
-            with open_dataset(source) as fd:
+        with open_dataset(source) as fd:
+            spool = _like(fd)(self._new_name(), grow, self._clock)
+            try:
                 duplicate(fd, spool)
-            spool.finish(copy.path)
-            spool.file.rename(copy.file)
-            return entry_of(DatasetPath(copy.path.root, name), os.fstat(spool.fd))
-        finally:
-            spool.close()
+                spool.finish(copy.path)
+                spool.file.rename(copy.file)
+                return entry_of(DatasetPath(copy.path.root, name), os.fstat(spool.fd))
+            finally:
+                spool.close()
 
     def _target(self, caller: Caller, source: DatasetPath, target: DatasetPath, *, into: bool) -> Place:
         if not target.name or into or self._places.writable(caller, target).is_folder:
@@ -360,6 +376,33 @@ class UserWrites:
         with disk_errors(_INCOMING):
             self._incoming.mkdir(mode=0o700, exist_ok=True)
         return self._incoming / secrets.token_hex(12)
+
+
+def _like(fd: int) -> type[FrameSpool]:
+    """What takes in a copy of a dataset that is open."""
+    return DefinitionSpool if is_definition(fd) else FrameSpool
+
+
+def check_operands(target: DatasetPath, operands: Iterable[DatasetPath]) -> None:
+    """Refuse an expression that others could not compute, or would compute from datasets of their own.
+
+    Raises:
+        BadRequestError: if it would be in a root for all, and an operand is in `@personal`.
+    """
+    for operand in operands:
+        if target.root != PERSONAL and operand.root == PERSONAL:
+            raise BadRequestError(
+                f"{target} cannot be computed from {operand}, which only you can read: copy that to {target.root} first"
+            )
+
+
+def _check_operands(before: Place, after: Place) -> None:
+    """The same for the expressions among what is moved or copied."""
+    if before.path.root != PERSONAL or after.path.root == PERSONAL:
+        return
+    for file in [before.file] if not before.is_folder else files_below(before.folder):
+        if (definition := find_definition(before.path, file)) is not None:
+            check_operands(after.path, definition.operands.values())
 
 
 class _Outrun(Exception):

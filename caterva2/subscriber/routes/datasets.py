@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 import mimetypes
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator
 from functools import lru_cache
 from typing import Any
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
-from caterva2.daemon.ahead import ahead
-from caterva2.daemon.http import dataset_route, json_response, not_modified, quoted, read_json
+from caterva2.daemon.http import dataset_route, json_response, not_modified, read_json
 from caterva2.daemon.ranges import OCTETS, FileResponse, file_response
 from caterva2.errors import BadRequestError, NotFoundError
+from caterva2.formats import Format
 from caterva2.paths import DatasetPath
 from caterva2.subscriber.answers import Answer, Query
 from caterva2.subscriber.callers import Caller
 from caterva2.subscriber.reader import Read, Reader
+from caterva2.subscriber.routes.formats import formatted
+from caterva2.subscriber.routes.headers import disposition, read_headers
+from caterva2.subscriber.routes.lazyarrays import lazy_chunk, lazy_fetch, lazy_info
+from caterva2.subscriber.routes.pieces import pieces_in_thread
 from caterva2.subscriber.routes.state import State, state_of
 
 # Bytes; a list of a million coordinates fits.
@@ -40,25 +43,35 @@ class FetchBody(BaseModel):
     indices: str | list[Any] | None = None
     filter: str | None = None
     sortby: str | None = None
+    format: str | None = None
 
 
 async def get_info(request: Request) -> Response:
     """`GET /api/info/{path}`: the metadata."""
     state, path, caller = await _dataset(request)
+    if (stored := await state.lazy.find(path, caller)) is not None:
+        return await lazy_info(request, state, stored, caller)
     read = await state.reader.open(path, caller)
-    headers = _headers(read)
+    headers = read_headers(read)
     return not_modified(request, read.frame.etag, headers) or json_response(read.frame.info, headers=headers)
 
 
 async def fetch(request: Request) -> Response:
-    """`GET /api/fetch/{path}?slice_=&field=&filter=`: a Blosc2 frame with the selection, or the stored frame."""
+    """`GET /api/fetch/{path}?slice_=&field=&filter=`: a Blosc2 frame with the selection, or the stored frame.
+
+    With `format=` it is a file of another format.
+    """
     state, path, caller = await _dataset(request)
     query = await _body(request) if request.method == "POST" else _parameters(request)
+    if (stored := await state.lazy.find(path, caller)) is not None:
+        return await lazy_fetch(request, state, stored, caller, query)
+    if query.format is not None:
+        return await formatted(request, state, path, caller, query, query.format)
     if "range" in request.headers and query == Query():
         return await _frame(request, state.reader, path, caller)
     by_rows = query.filter or query.sortby
     read, answer = await (state.expressions.rows if by_rows else state.reader.fetch)(path, query, caller)
-    headers = _headers(read)
+    headers = read_headers(read)
     if (response := not_modified(request, read.frame.etag, headers)) is not None:
         return response
     if answer is None:
@@ -74,14 +87,23 @@ async def get_chunk(request: Request) -> Response:
     text = request.query_params.get("nchunk", "")
     if not (text.removeprefix("-").isascii() and text.removeprefix("-").isdigit() and len(text) < 20):
         raise BadRequestError(f"nchunk={text!r} is not the number of a chunk: give ?nchunk=0 or more")
+    if (stored := await state.lazy.find(path, caller)) is not None:
+        return await lazy_chunk(request, state, stored, caller, int(text))
     read, chunk = await state.reader.chunk(path, int(text), caller)
-    headers = _headers(read)
+    headers = read_headers(read)
     return not_modified(request, read.frame.etag, headers) or Response(chunk, headers=headers, media_type=OCTETS)
 
 
 async def download(request: Request) -> Response:
-    """`GET /api/download/{path}`: the file; a plain one as it was, any other as a Blosc2 frame."""
+    """`GET /api/download/{path}`: the file; a plain one as it was, any other as a Blosc2 frame.
+
+    With the parameters of `fetch` it is what is selected, in the format that is wanted.
+    """
+    if _parameters(request) != Query():
+        return await _selected(request)
     state, path, caller = await _dataset(request)
+    if (stored := await state.lazy.find(path, caller)) is not None:
+        return await lazy_fetch(request, state, stored, caller, Query())
     read = await state.reader.open(path, caller)
     if read.frame.kind != "file":
         return await _frame(request, state.reader, path, caller)
@@ -93,8 +115,17 @@ async def download(request: Request) -> Response:
         return state.reader.contents(read, start, stop)
 
     media_type = mimetypes.guess_type(path.basename)[0] or OCTETS
-    headers = _headers(read) | _disposition(path.basename)
+    headers = read_headers(read) | disposition(path.basename)
     return file_response(request, contents, read.frame.layout.nbytes, read.frame.etag, headers, media_type)
+
+
+async def _selected(request: Request) -> Response:
+    """Answer as `fetch`, to be kept as a file."""
+    response = await fetch(request)
+    if response.status_code == 200:
+        for name, value in disposition(_path(request.path_params["path"]).basename).items():
+            response.headers.setdefault(name, value)
+    return response
 
 
 async def _frame(request: Request, reader: Reader, path: DatasetPath, caller: Caller) -> Response:
@@ -113,25 +144,15 @@ def _stream_frame(request: Request, reader: Reader, read: Read, name: str) -> Re
     def stream(start: int, stop: int) -> AsyncIterator[bytes]:
         return reader.stream(read, start, stop)
 
-    headers = _headers(read) | _disposition(name if read.frame.kind != "file" else f"{name}.b2")
+    headers = read_headers(read) | disposition(name if read.frame.kind != "file" else f"{name}.b2")
     return file_response(request, stream, read.frame.layout.length, read.frame.etag, headers)
 
 
 def _answer_response(read: Read, answer: Answer | bytes, name: str) -> Response:
     if isinstance(answer, bytes):
-        return Response(answer, headers=_headers(read) | _disposition(name), media_type=OCTETS)
-    headers = _headers(read) | _disposition(name) | {"Content-Length": str(answer.length)}
+        return Response(answer, headers=read_headers(read) | disposition(name), media_type=OCTETS)
+    headers = read_headers(read) | disposition(name) | {"Content-Length": str(answer.length)}
     return FileResponse(pieces_in_thread(read, answer.pieces), 200, headers, OCTETS)
-
-
-async def pieces_in_thread(read: Read, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """The pieces of an answer, each made while the one before is sent."""
-    try:
-        async with aclosing(ahead(lambda: next(pieces, None))) as made:
-            async for piece in made:
-                yield piece
-    finally:
-        read.release()
 
 
 async def _dataset(request: Request) -> tuple[State, DatasetPath, Caller]:
@@ -149,7 +170,8 @@ async def _dataset(request: Request) -> tuple[State, DatasetPath, Caller]:
 async def _body(request: Request) -> Query:
     body = await read_json(request, FetchBody, _MOST_BODY)
     indices = body.indices if isinstance(body.indices, str | None) else json.dumps(body.indices)
-    return Query(body.slice_, body.field or None, indices, body.filter or None, body.sortby or None)
+    selected = (body.slice_, body.field or None, indices, body.filter or None, body.sortby or None)
+    return Query(*selected, _format(body.format or ""))
 
 
 def _parameters(request: Request) -> Query:
@@ -161,28 +183,24 @@ def _parameters(request: Request) -> Query:
 def _query(text: bytes) -> Query:
     # Starlette's query_params costs more than the rest of a small read's preparations.
     given = dict(parse_qsl(text.decode("latin-1")))
+    format_ = _format(given.pop("format", ""))
     try:
-        return Query(**given)
+        return Query(**given, format=format_)
     except TypeError:
         known = list(FetchBody.model_fields)
         name = next(name for name in given if name not in known)
         raise BadRequestError(f"{name!r} is no parameter here: use {', '.join(known)}") from None
 
 
+def _format(text: str) -> Format | None:
+    """What the answer is to be, if that is not what it is anyway."""
+    found = Format.parse(text or Format.B2ND)
+    return None if found is Format.B2ND else found
+
+
 @lru_cache(4096)
 def _path(text: str) -> DatasetPath:
     return DatasetPath.parse(text)
-
-
-def _headers(read: Read) -> dict[str, str]:
-    age = {"Age": str(read.age)} if read.age is not None else {}
-    return {"ETag": quoted(read.frame.etag), "Cache-Status": read.cache_status, "Cache-Control": "no-cache", **age}
-
-
-def _disposition(name: str) -> dict[str, str]:
-    plain = quote(name) == name
-    value = f'filename="{name}"' if plain else f"filename*=utf-8''{quote(name)}"
-    return {"Content-Disposition": f"attachment; {value}"}
 
 
 ROUTES = (

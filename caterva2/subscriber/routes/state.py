@@ -14,6 +14,7 @@ from caterva2.subscriber.catalog import Catalog
 from caterva2.subscriber.events import EventLog
 from caterva2.subscriber.expressions import Evaluator
 from caterva2.subscriber.follower import Follower
+from caterva2.subscriber.lazyarrays import LazyArrays
 from caterva2.subscriber.mirrors import MirrorStore
 from caterva2.subscriber.origin import Origin
 from caterva2.subscriber.permissions import Permissions
@@ -35,6 +36,7 @@ class State:
         catalog: what is known of the roots.
         reader: answers reads.
         expressions: computes with what it reads.
+        lazy: the datasets that are expressions.
         follower: keeps the catalog in step.
         own: its own roots, for reading.
         writes: the same, for writing.
@@ -51,6 +53,7 @@ class State:
     catalog: Catalog
     reader: Reader
     expressions: Evaluator
+    lazy: LazyArrays
     follower: Follower
     own: UserRoots
     writes: UserWrites

@@ -19,9 +19,10 @@ from caterva2.errors import BadRequestError, NotFoundError
 from caterva2.paths import DatasetPath
 from caterva2.subscriber.answers import Query
 from caterva2.subscriber.callers import Caller
+from caterva2.subscriber.intake import FrameSpool
 from caterva2.subscriber.placing import Condition
-from caterva2.subscriber.routes.datasets import pieces_in_thread
 from caterva2.subscriber.routes.forms import sent_file
+from caterva2.subscriber.routes.pieces import pieces_in_thread
 from caterva2.subscriber.routes.state import State, state_of
 from caterva2.subscriber.userwrites import Told, Upload
 
@@ -42,28 +43,28 @@ class Transfer(BaseModel):
 async def upload(request: Request) -> Response:
     """`POST /api/upload/{path}`: write a dataset; the answer is its path."""
     state, caller, path = await _writer(request)
-    with await _in_thread(state, state.writes.begin, caller, path, _condition(request)) as sent:
+    with await in_thread(state, state.writes.begin, caller, path, condition_of(request)) as sent:
         await _receive(state, request, sent)
-        told = await _in_thread(state, sent.finish)
-    _tell(state, told)
+        told = await in_thread(state, sent.finish)
+    tell(state, told)
     return json_response(str(path), headers={"ETag": quoted(told.etag)})
 
 
 async def append(request: Request) -> Response:
     """`POST /api/append/{path}`: append the rows of an array; the answer is the new shape."""
     state, caller, path = await _writer(request)
-    with await _in_thread(state, state.writes.begin, caller, path, _condition(request)) as sent:
+    with await in_thread(state, state.writes.begin, caller, path, condition_of(request)) as sent:
         await _receive(state, request, sent)
-        told, shape = await _in_thread(state, sent.append)
-    _tell(state, told)
+        told, shape = await in_thread(state, sent.append)
+    tell(state, told)
     return json_response(list(shape), headers={"ETag": quoted(told.etag)})
 
 
 async def remove(request: Request) -> Response:
     """`POST /api/remove/{path}`: remove a dataset, or a folder with all that is in it; the answer is its path."""
     state, caller, path = await _writer(request)
-    told = await _in_thread(state, state.writes.remove, caller, path, _condition(request))
-    _tell(state, told)
+    told = await in_thread(state, state.writes.remove, caller, path, condition_of(request))
+    tell(state, told)
     return json_response(str(path))
 
 
@@ -72,8 +73,8 @@ async def move(request: Request) -> Response:
     state, caller, source, target, into = await _transfer(request, "moving")
     with _refused_as(f"Only moving from {_OWN} is allowed"):
         state.permissions.check(caller, "write", source)
-    path, told = await _in_thread(state, state.writes.move, caller, source, target, into=into)
-    _tell(state, *told)
+    path, told = await in_thread(state, state.writes.move, caller, source, target, into=into)
+    tell(state, *told)
     return json_response(str(path))
 
 
@@ -84,14 +85,14 @@ async def copy(request: Request) -> Response:
     if source.root.own:
         if source.root not in state.own.names(caller):
             raise BadRequestError(_NO_ROOT)
-        path, told = await _in_thread(state, state.writes.copy, caller, source, target, into=into)
-        _tell(state, *told)
+        path, told = await in_thread(state, state.writes.copy, caller, source, target, into=into)
+        tell(state, *told)
         return json_response(str(path))
     try:
         await state.follower.subscribe(source.root)
     except NotFoundError:
         raise BadRequestError(_NO_ROOT) from None
-    path = await _in_thread(state, state.writes.target, caller, source, target, into=into)
+    path = await in_thread(state, state.writes.target, caller, source, target, into=into)
     await _copy_published(state, caller, source, path)
     return json_response(str(path))
 
@@ -109,11 +110,11 @@ async def _copy_published(state: State, caller: Caller, source: DatasetPath, tar
 
 async def _copy_one(state: State, caller: Caller, source: DatasetPath, target: DatasetPath) -> None:
     free = state.writes.free(caller, target)
-    with await _in_thread(state, state.writes.begin, caller, target, free, packed=True) as made:
+    with await in_thread(state, state.writes.begin, caller, target, free, FrameSpool) as made:
         async for piece in _frame(state, caller, source):
-            await _in_thread(state, made.write, piece)
-        told = await _in_thread(state, made.finish)
-    _tell(state, told)
+            await in_thread(state, made.write, piece)
+        told = await in_thread(state, made.finish)
+    tell(state, told)
 
 
 async def _frame(state: State, caller: Caller, source: DatasetPath) -> AsyncIterator[bytes]:
@@ -161,10 +162,10 @@ def _refused_as(detail: str) -> Iterator[None]:
 
 async def _receive(state: State, request: Request, sent: Upload) -> None:
     async for piece in sent_file(request):
-        await _in_thread(state, sent.write, piece)
+        await in_thread(state, sent.write, piece)
 
 
-def _condition(request: Request) -> Condition:
+def condition_of(request: Request) -> Condition:
     """What `If-Match` and `If-None-Match` say (RFC 9110, 13.1)."""
     match, none_match = (",".join(request.headers.getlist(name)) or None for name in ("if-match", "if-none-match"))
 
@@ -176,13 +177,14 @@ def _condition(request: Request) -> Condition:
     return holds
 
 
-def _tell(state: State, *told: Told) -> None:
+def tell(state: State, *told: Told) -> None:
+    """Let those who follow along know of writes."""
     for one in told:
         if one.changes.changes:
             state.events.add(one.changes, one.owner)
 
 
-async def _in_thread(state: State, work: Callable[..., _Result], *args: object, **options: object) -> _Result:
+async def in_thread(state: State, work: Callable[..., _Result], *args: object, **options: object) -> _Result:
     """Do something in a thread of those for writes, and wait for its end even when the request is given up."""
     return await to_thread.run_sync(partial(work, *args, **options), limiter=state.writers)
 

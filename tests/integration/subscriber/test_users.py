@@ -323,6 +323,7 @@ EXPECTED: Mapping[str, tuple[Any, Any, Any]] = {
     },
     "POST /api/move/": LOGIN,
     "POST /api/copy/": LOGIN,
+    "POST /api/lazyexpr/": LOGIN,
     "GET /api/roots": OPEN,
     "GET /health": OPEN,
     "GET /ready": OPEN,

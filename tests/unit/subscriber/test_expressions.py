@@ -12,8 +12,8 @@ import pytest
 from caterva2.errors import (
     BadRequestError,
     Caterva2Error,
-    ConflictError,
     ExpressionError,
+    NotFoundError,
     SliceError,
     TooLargeError,
     UnavailableError,
@@ -23,7 +23,8 @@ from caterva2.expressions import Expression
 from caterva2.paths import DatasetPath
 from caterva2.slices import Slice
 from caterva2.subscriber.answers import Query
-from caterva2.subscriber.expressions import Evaluator, Limits
+from caterva2.subscriber.callers import ANONYMOUS, Caller
+from caterva2.subscriber.expressions import Computation, Evaluator, Limits
 from caterva2.subscriber.reader import Read
 from tests.support.arrays import write
 from tests.support.waiting import wait_until_async
@@ -57,9 +58,9 @@ def run(tmp_path: Path, scenario: Callable[[World, Evaluator], Awaitable[None]],
     asyncio.run(done())
 
 
-async def evaluated(evaluator: Evaluator, text: str, slice_: str = "") -> Any:
+async def evaluated(evaluator: Evaluator, text: str, slice_: str = "", caller: Caller = ANONYMOUS) -> Any:
     """Compute a slice of an expression over the arrays."""
-    return await evaluator.evaluate(Expression.parse(text), PATHS, Slice.parse(slice_))
+    return await evaluator.run(Expression.parse(text), PATHS, lambda it: it.values(Slice.parse(slice_)), caller)
 
 
 async def rows(evaluator: Evaluator, path: str = "table", **query: str) -> Any:
@@ -97,9 +98,11 @@ def test_a_form_needs_no_chunk(tmp_path: Path) -> None:
     """Shape and dtype are told without reading any data."""
 
     async def scenario(w: World, evaluator: Evaluator) -> None:
-        form = await evaluator.form(Expression.parse("sum(grid > a[0:60], axis=0) / 2"), PATHS)
+        async def form(computation: Computation) -> Form:
+            return computation.form
 
-        assert Form((60,), np.dtype("f8")) == form
+        expression = Expression.parse("sum(grid > a[0:60], axis=0) / 2")
+        assert Form((60,), np.dtype("f8")) == await evaluator.run(expression, PATHS, form)
         assert 0 == w.traffic.requests["chunks"]
 
     run(tmp_path, scenario)
@@ -169,16 +172,15 @@ def test_starts_again_when_an_operand_changes_meanwhile(tmp_path: Path) -> None:
     run(tmp_path, scenario, Limits(part=3000))
 
 
-def test_an_operand_that_vanished_is_a_conflict_until_it_is_back(tmp_path: Path) -> None:
-    """An operand that is not there is a 409 which names it; when it is back, so is the expression."""
+def test_an_operand_that_vanished_is_missed_until_it_is_back(tmp_path: Path) -> None:
+    """An operand that is not there is named; when it is back, so is the expression."""
 
     async def scenario(w: World, evaluator: Evaluator) -> None:
         await evaluated(evaluator, "grid + a[0:60]", "0")
         (tmp_path / "root/a.b2nd").unlink()
         await wait_until_async(lambda: w.catalog.lookup(PATHS["a"]) is None, "the removal")
-        with pytest.raises(ConflictError, match=r"foo/a.b2nd does not exist") as caught:
+        with pytest.raises(NotFoundError, match=r"foo/a.b2nd does not exist"):
             await evaluated(evaluator, "grid + a[0:60]", "0")
-        assert 409 == caught.value.status
 
         published(tmp_path)
         await wait_until_async(lambda: w.catalog.lookup(PATHS["a"]) is not None, "the return")
@@ -245,9 +247,12 @@ def test_waits_for_its_turn(tmp_path: Path) -> None:
         await wait_until_async(lambda: waiting == 2, "all turns are taken")
         with pytest.raises(UnavailableError, match="at present"):
             await evaluated(evaluator, "a + 1", "0")
+        # The last turn is for somebody else.
+        tasks.append(asyncio.create_task(evaluated(evaluator, "a + 1", "2", Caller("ann"))))
+        await wait_until_async(lambda: waiting == 3, "another caller has a turn")
         gate.set()
 
-        assert [1, 4] == [int(value) for value in await asyncio.gather(*tasks)]
+        assert [1, 4, 7] == [int(value) for value in await asyncio.gather(*tasks)]
         assert 1 == (await evaluated(evaluator, "a + 1", "0"))[()]
 
     run(tmp_path, scenario, Limits(patience=0.05))
