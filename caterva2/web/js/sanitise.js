@@ -25,11 +25,21 @@ const INLINE_IMAGE = /^data:image\/(png|jpeg|gif|webp);base64,/i;
  * @returns {DocumentFragment} what of it is harmless
  */
 export function fragmentOfHtml(html, links) {
-  const fragment = /** @type {DocumentFragment} */ (/** @type {unknown} */ (DOMPurify.sanitize(html, OPTIONS)));
+  const fragment = /** @type {DocumentFragment} */ (/** @type {unknown} */ (DOMPurify.sanitize(quiet(html), OPTIONS)));
   for (const image of fragment.querySelectorAll("img")) settleImage(image, links);
   for (const link of fragment.querySelectorAll("a")) settleLink(link, links);
   for (const table of fragment.querySelectorAll("table")) table.removeAttribute("border");
   return fragment;
+}
+
+/**
+ * Take out what the page's policy would report while DOMPurify parses it. That it is harmless is DOMPurify's work alone.
+ * @param {string} html
+ */
+function quiet(html) {
+  return html
+    .replace(/<style\b[^]*?(<\/style\s*>|$)/gi, "")
+    .replace(/<[a-z][^>]*>/gi, (tag) => tag.replace(/([\s"'/])(?:style|on\w+)\s*=\s*(?:"[^"]*"|'[^']*'|[^\s>]*)/gi, "$1"));
 }
 
 /** @param {string} text @param {Links} [links] @returns {DocumentFragment} */

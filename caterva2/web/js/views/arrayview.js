@@ -92,11 +92,11 @@ export class ArrayView {
       this.change(changes);
       partChoice.element.hidden = this.drawn.dtype.kind !== "c";
     };
-    const partChoice = stateChoice(change, "Part", PARTS, this.state.part);
+    const partChoice = stateChoice(change, "part", "Part", PARTS, this.state.part);
     partChoice.element.hidden = this.drawn.dtype.kind !== "c";
     if (dtype.kind === "r") {
       const names = drawable(dtype).map(({ name, dtype: inner }) => [name, `${name} (${dtypeName(inner)})`]);
-      this.controls.append(stateChoice(change, "Field", names, this.drawn.name).element);
+      this.controls.append(stateChoice(change, "field", "Field", names, this.drawn.name).element);
     }
     this.controls.append(partChoice.element);
   }

@@ -1,6 +1,6 @@
 // Bytes of any file, and of a Blosc2 frame: hexadecimal, with what is readable beside.
 
-import { parseNpy } from "../npy.js";
+import { storedBytes } from "../frame.js";
 import { el } from "./dom.js";
 import { FileView, isFile } from "./fileview.js";
 
@@ -15,6 +15,7 @@ export class BytesView extends FileView {
   static title = "Bytes";
   static most = 4096;
 
+
   /** @override */
   async refresh() {
     // A frame's file is compressed; what it holds is what the subscriber reads from it.
@@ -22,9 +23,8 @@ export class BytesView extends FileView {
     const size = Math.floor(this.dataset.info.nbytes / this.typesize);
     const stop = Math.min(size, Math.max(1, Math.floor(this.most / this.typesize)));
     return this.loader.run(
-      async (signal) => parseNpy(await this.api.array(this.dataset.path, { slice_: `0:${stop}` }, { signal })),
-      (array) => {
-        const bytes = array.buffer.slice(array.offset);
+      async (signal) => storedBytes(await this.api.frame(this.dataset.path, { slice_: `0:${stop}` }, { signal })),
+      (bytes) => {
         this.controls.replaceChildren(...this.more(bytes.byteLength, this.dataset.info.nbytes));
         this.body.replaceChildren(...this.render(bytes));
       },

@@ -44,9 +44,9 @@ export class HeatmapView extends ArrayView {
     const redraw = (changes) => this.change(changes, () => this.draw());
     const chosen = RANGES.some(([key]) => key === this.state.range) ? this.state.range : undefined;
     return [
-      stateChoice(redraw, "Colours", COLORMAPS, this.state.cmap).element,
-      stateChoice(redraw, "Scale", [["linear", "linear"], ["log", "logarithmic"]], this.state.scale).element,
-      (this.rangeChoice = stateChoice(redraw, "Range", RANGES, chosen)).element,
+      stateChoice(redraw, "cmap", "Colours", COLORMAPS, this.state.cmap).element,
+      stateChoice(redraw, "scale", "Scale", [["linear", "linear"], ["log", "logarithmic"]], this.state.scale).element,
+      (this.rangeChoice = stateChoice(redraw, "range", "Range", RANGES, chosen)).element,
       this.limits(),
     ];
   }

@@ -38,7 +38,9 @@ export class ImageView extends ArrayView {
     this.figures = new Figures();
     this.controls.append(this.axes.element);
     if (shape[colours] === 4) {
-      const order = stateChoice((changes) => this.change(changes), "Colours", [["rgba", "RGBA"], ["argb", "ARGB"]], this.state.order);
+      const order = stateChoice(
+        (changes) => this.change(changes), "order", "Colours", [["rgba", "RGBA"], ["argb", "ARGB"]], this.state.order,
+      );
       this.controls.append(order.element);
     }
     this.controls.append(zoomButtons(this.raster));

@@ -36,7 +36,7 @@ export class LineView extends ArrayView {
     });
     this.figures = new Figures();
     const redraw = (changes) => this.change(changes, () => this.draw());
-    const scale = stateChoice(redraw, "Scale", [["linear", "linear"], ["log", "logarithmic"]], this.state.scale);
+    const scale = stateChoice(redraw, "scale", "Scale", [["linear", "linear"], ["log", "logarithmic"]], this.state.scale);
     this.controls.append(this.axes.element, scale.element, zoomButtons(this.chart));
     this.body.append(this.chart.element, this.figures.element);
     this.body.append(el("p.v-hint", {}, "Drag across the plot to zoom in; double-click shows all."));

@@ -17,6 +17,8 @@ import * as text from "./text.js";
  * @typedef {object} Api
  * @property {(path: string, query: {slice_?: string, field?: string, filter?: string, sortby?: string},
  *     options?: {signal?: AbortSignal}) => Promise<ArrayBuffer>} array GET /api/fetch with format=npy
+ * @property {(path: string, query: {slice_: string}, options?: {signal?: AbortSignal}) => Promise<ArrayBuffer>} frame
+ *     GET /api/fetch as a Blosc2 frame
  * @property {(path: string, range: {start: number, stop: number, signal?: AbortSignal}) => Promise<ArrayBuffer>} contents
  *     GET /api/download of a plain file, with a Range
  * @property {(path: string) => string} downloadUrl of a file, below the page's base

@@ -36,7 +36,8 @@ export class TableView extends ArrayView {
   buildChoices() {
     if (this.dtype.kind !== "r") return;
     const fields = this.dtype.fields.map(({ name, dtype }) => [name, `${name} (${dtypeName(dtype)})`]);
-    this.controls.append(stateChoice((changes) => this.change(changes), "Field", [["", "all fields"], ...fields], this.state.field).element);
+    const change = (changes) => this.change(changes, () => this.buildGrid());
+    this.controls.append(stateChoice(change, "field", "Field", [["", "all fields"], ...fields], this.state.field).element);
   }
 
   buildGrid() {
