@@ -78,7 +78,7 @@ export class Grid {
   }
 
   get visibleRows() {
-    return Math.max(1, Math.min(this.rows, Math.floor((this.scroller.clientHeight - ROW) / ROW)));
+    return Math.max(1, Math.min(this.rows, Math.floor(this.scroller.clientHeight / ROW) - 1));
   }
 
   get scaled() {
@@ -86,7 +86,10 @@ export class Grid {
   }
 
   layout() {
-    this.scroller.style.height = `${Math.min((this.rows + 1) * ROW + 14, Math.max(220, window.innerHeight * 0.62))}px`;
+    // Whole rows, and room for a scroll bar below them.
+    const seen = Math.min(this.rows, Math.max(6, Math.floor((window.innerHeight * 0.62) / ROW)));
+    const bar = this.scroller.offsetHeight - this.scroller.clientHeight;
+    this.scroller.style.height = `${(seen + 1) * ROW + Math.max(2, bar)}px`;
     this.offsets = [0];
     const limit = Math.min(this.columnCount, 50_000);
     for (let c = 0; c < limit; c += 1) this.offsets.push(this.offsets[c] + this.options.column(c).width);
@@ -139,9 +142,12 @@ export class Grid {
   shownColumns() {
     let room = this.scroller.clientWidth - this.nameWidth;
     const shown = [];
-    for (let c = this.column; c < this.columnCount && room > 0; c += 1) {
-      shown.push({ number: c, ...this.options.column(c) });
-      room -= shown.at(-1).width;
+    for (let c = this.column; c < this.columnCount; c += 1) {
+      const column = { number: c, ...this.options.column(c) };
+      room -= column.width;
+      // Half a number would be taken for another one.
+      if (room < 0 && shown.length) break;
+      shown.push(column);
     }
     return shown;
   }

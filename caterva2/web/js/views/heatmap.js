@@ -98,8 +98,8 @@ export class HeatmapView extends ArrayView {
     this.bar.show(colours, scale);
     const fixed = /^[^:]+:[^:]+$/.test(this.state.range ?? "");
     if (!fixed) this.rangeChoice.select.value = this.state.range ?? "full";
-    this.low.value = String(Number(scale.low.toPrecision(6)));
-    this.high.value = String(Number(scale.high.toPrecision(6)));
+    this.low.value = figure(scale.low);
+    this.high.value = figure(scale.high);
   }
 
   /** @returns {{low: number, high: number, log: boolean}} */
@@ -125,6 +125,10 @@ export class HeatmapView extends ArrayView {
     this.raster?.destroy();
     super.destroy();
   }
+}
+
+function figure(value) {
+  return Number.isFinite(value) ? String(Number(value.toPrecision(6))) : "";
 }
 
 /** The colours with the values that they stand for. */
