@@ -81,7 +81,7 @@ class ViewPage:
             kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
             route.fulfill(path=file, headers={"Content-Type": kind, "X-Content-Type-Options": "nosniff"})
         else:
-            route.fulfill(status=204)
+            route.fulfill(body="<!doctype html><title>empty</title>", headers={"Content-Type": "text/html"})
 
     def _check(self, url: str) -> None:
         if not url.startswith((self.url, "blob:", "data:", "chrome")):

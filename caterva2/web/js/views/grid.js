@@ -72,7 +72,7 @@ export class Grid {
   /** @param {number} row @param {number} [column] brought to the top left */
   goTo(row, column = this.column) {
     this.row = Math.max(0, Math.min(row, this.rows - this.visibleRows));
-    this.column = Math.max(0, Math.min(column, this.columnCount - 1));
+    this.column = Math.max(0, Math.min(column, this.lastColumn()));
     this.syncScroll();
     this.render();
   }
@@ -259,7 +259,7 @@ export class Grid {
       const right = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
       if (event.target !== this.scroller || !(event.key in steps || right)) return;
       event.preventDefault();
-      if (right) this.goTo(this.row, Math.min(this.column + right, this.lastColumn()));
+      if (right) this.goTo(this.row, this.column + right);
       else this.goTo(this.row + steps[event.key]);
     });
   }

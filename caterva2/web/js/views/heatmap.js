@@ -2,7 +2,7 @@
 
 import { COLORMAPS, colour, palette } from "../colormaps.js";
 import { Look } from "../look.js";
-import { quantiles, statisticsOf, ticks } from "../statistics.js";
+import { nearlyEqual, quantiles, statisticsOf, ticks } from "../statistics.js";
 import { formatShort, formatValue } from "../values.js";
 import { ArrayView, canDraw } from "./arrayview.js";
 import { AxesControl } from "./axes.js";
@@ -27,17 +27,17 @@ export class HeatmapView extends ArrayView {
     this.buildField();
     this.axes = new AxesControl({ look: this.look, names: ["Rows", "Columns"], onlook: (look) => this.moved(look) });
     this.raster?.destroy();
+    this.bar = new ColourBar();
     this.raster = new Raster({
       label: "Heat map. Arrow keys move the cursor, plus and minus zoom, Shift and arrow keys move the region, 0 shows all.",
       onlook: (look) => this.moved(look),
       describe: (row, column) => this.describe(row, column),
       onsize: () => this.refresh(),
+      side: this.bar.element,
     });
-    this.bar = new ColourBar();
     this.figures = new Figures();
-    this.controls.append(this.axes.element, ...this.scaleControls(), zoomButtons(this.raster));
-    const picture = el("div.v-picture", {}, this.raster.element, this.bar.element);
-    this.body.append(el("div.v-columns", {}, picture, this.figures.element));
+    this.controls.append(this.axes.element, ...this.scaleControls(), zoomButtons(this.raster), this.limits());
+    this.body.append(el("div.v-columns", {}, this.raster.element, this.figures.element));
   }
 
   scaleControls() {
@@ -47,7 +47,6 @@ export class HeatmapView extends ArrayView {
       stateChoice(redraw, "cmap", "Colours", COLORMAPS, this.state.cmap).element,
       stateChoice(redraw, "scale", "Scale", [["linear", "linear"], ["log", "logarithmic"]], this.state.scale).element,
       (this.rangeChoice = stateChoice(redraw, "range", "Range", RANGES, chosen)).element,
-      this.limits(),
     ];
   }
 
@@ -95,7 +94,8 @@ export class HeatmapView extends ArrayView {
     const pixels = new Uint32Array(this.plane.values.length);
     colour(this.plane.values, pixels, colours, scale);
     this.raster.paint(this.plane, new Uint8ClampedArray(pixels.buffer));
-    this.bar.show(colours, scale);
+    this.bar.show(colours, scale, this.raster.size.height);
+    this.bar.element.hidden = !this.figuresOf.finite;
     const fixed = /^[^:]+:[^:]+$/.test(this.state.range ?? "");
     if (!fixed) this.rangeChoice.select.value = this.state.range ?? "full";
     this.low.value = figure(scale.low);
@@ -111,6 +111,7 @@ export class HeatmapView extends ArrayView {
     if (this.state.range === "robust") ({ low, high } = quantiles(this.plane.values, 0.02));
     else if (fixed && Number(fixed[1]) < Number(fixed[2])) [low, high] = [Number(fixed[1]), Number(fixed[2])];
     if (log && !(low > 0)) low = smallestPositive;
+    if (!fixed && nearlyEqual(low, high)) high = low;
     return { low, high, log };
   }
 
@@ -139,8 +140,9 @@ class ColourBar {
     this.element = el("div.v-bar", { role: "img" }, this.canvas, this.labels);
   }
 
-  /** @param {Uint32Array} colours @param {{low: number, high: number, log: boolean}} scale */
-  show(colours, { low, high, log }) {
+  /** @param {Uint32Array} colours @param {{low: number, high: number, log: boolean}} scale @param {number} height */
+  show(colours, { low, high, log }, height) {
+    this.element.style.height = `${Math.max(height, 120)}px`;
     const pixels = new Uint8ClampedArray(colours.slice().reverse().buffer);
     this.canvas.getContext("2d").putImageData(new ImageData(pixels, 1, 256), 0, 0);
     const map = log ? Math.log10 : (x) => x;

@@ -44,7 +44,7 @@ export class ImageView extends ArrayView {
       this.controls.append(order.element);
     }
     this.controls.append(zoomButtons(this.raster));
-    this.body.append(el("div.v-columns", {}, el("div.v-picture", {}, this.raster.element), this.figures.element));
+    this.body.append(el("div.v-columns", {}, this.raster.element, this.figures.element));
   }
 
   withColours(look) {

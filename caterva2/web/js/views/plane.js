@@ -1,6 +1,7 @@
 // Two axes of an array, as many values of them as the screen has pixels.
 
 import { parseNpy } from "../npy.js";
+import { formatCount } from "../values.js";
 
 /**
  * @typedef {object} Plane
@@ -67,9 +68,10 @@ function transposed(values, rows, columns, items) {
 
 /** @param {Plane} plane @returns {string} what of the region was read, for people */
 export function sampling({ rows, columns, rowStep, columnStep, rowRegion, columnRegion }) {
-  const all = `${rowRegion.stop - rowRegion.start} \u00d7 ${columnRegion.stop - columnRegion.start} values`;
+  const [height, width] = [rowRegion, columnRegion].map(({ start, stop }) => formatCount(stop - start));
+  const all = `${height} \u00d7 ${width} values`;
   if (rowStep * columnStep === 1) return `All ${all} of this region`;
-  return `${rows} \u00d7 ${columns} of ${all}: ${every(rowStep, "row")}, ${every(columnStep, "column")}`;
+  return `${formatCount(rows)} \u00d7 ${formatCount(columns)} of ${all}: ${every(rowStep, "row")}, ${every(columnStep, "column")}`;
 }
 
 function every(step, what) {
