@@ -130,11 +130,20 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]
 def add_show(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     """Describe `cat2cli show`."""
     parser = _add(subparsers, common, "show", show)
+    _add_part(parser)
+
+
+def _add_part(parser: argparse.ArgumentParser) -> None:
+    """Describe what says which part of a file is meant."""
     parser.add_argument("path", metavar="PATH[SLICE]", help="a file, and what of it, in quotes: 'foo/ds.b2nd[0:10, 3]'")
     parser.add_argument("--slice", metavar="TEXT", help="the slice, for names with brackets: --slice=-3:")
     parser.add_argument("--field", metavar="NAME", help="one field of a structured array")
     parser.add_argument("--filter", metavar="CONDITION", help="only the rows of a structured array where it holds")
     parser.add_argument("--sortby", metavar="NAME", help="the field by which the rows are sorted")
+
+
+def _part(args: argparse.Namespace) -> Target:
+    return Target.parse(args.path, args.slice, args.field, args.filter, args.sortby)
 
 
 def show(context: Context, args: argparse.Namespace) -> None:
@@ -145,7 +154,7 @@ def show(context: Context, args: argparse.Namespace) -> None:
     """
     from caterva2.cli.values import show_target
 
-    show_target(context, Target.parse(args.path, args.slice, args.field, args.filter, args.sortby))
+    show_target(context, _part(args))
 
 
 def add_url(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -166,17 +175,24 @@ def url(context: Context, args: argparse.Namespace) -> None:
 def add_download(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     """Describe `cat2cli download`."""
     parser = _add(subparsers, common, "download", download)
-    parser.add_argument("path", metavar="PATH", help="a file, root/dir/name")
+    _add_part(parser)
     parser.add_argument(
         "localpath", metavar="LOCAL", nargs="?", help="the file or directory to write (./root/dir/name)"
     )
+    parser.add_argument("--format", choices=["b2nd", "npy", "csv"], help="what an array becomes: Blosc2, NumPy or text")
 
 
 def download(context: Context, args: argparse.Namespace) -> None:
-    """Download a file, and print where it was written."""
+    """Download a file, and print where it was written.
+
+    An array, or a slice of it, can become a NumPy file or text: --format npy, --format csv.
+    """
+    target = _part(args)
+    wanted = {name: getattr(args, name) for name in ("format", "field", "filter", "sortby")}
+    wanted["slice_"] = None if target.cut is None else str(target.cut)
     with ProgressBar(args.path) as progress:
         # As it was typed: a slash at the end says that it is a directory.
-        file: Path = context.client.download(args.path, args.localpath, progress=progress)
+        file: Path = context.client.download(str(target.path), args.localpath, **wanted, progress=progress)
     if args.json:
         context.output.data(str(file))
     else:

@@ -227,9 +227,22 @@ class Client:
         """Return a compressed chunk as it is stored."""
         return rest.get_chunk(self.session, DatasetPath.parse(str(path)), nchunk)
 
-    def download(self, dataset: Path_, localpath: Path_ | None = None, *, progress: Progress | None = None) -> Path:
-        """Download a file; see `File.download`."""
-        return download_file(self.session, DatasetPath.parse(str(dataset)), localpath, progress)
+    def download(
+        self,
+        dataset: Path_,
+        localpath: Path_ | None = None,
+        *,
+        format: str | None = None,
+        slice_: Key | str | None = None,
+        field: str | None = None,
+        filter: str | None = None,
+        sortby: str | None = None,
+        progress: Progress | None = None,
+    ) -> Path:
+        """Download a file, or an array as another kind of file; see `Dataset.download`."""
+        path = DatasetPath.parse(str(dataset))
+        part = rest.selection(slice_of(slice_), field, filter, sortby)
+        return download_file(self.session, path, localpath, progress, format, part)
 
     def upload(
         self, localpath: Content, dataset: Path_, *, if_match: str | None = None, create: bool = False

@@ -143,17 +143,40 @@ class RemoteFile(ABC):
         """Return a compressed chunk as it is stored."""
         return rest.get_chunk(self._session, self._path, nchunk)
 
-    def download(self, localpath: str | PurePath | None = None, *, progress: Progress | None = None) -> Path:
-        """Download the file itself; it appears under its name when it is complete.
+    def download(
+        self,
+        localpath: str | PurePath | None = None,
+        *,
+        format: str | None = None,
+        slice_: Key | str | None = None,
+        field: str | None = None,
+        filter: str | None = None,
+        sortby: str | None = None,
+        progress: Progress | None = None,
+    ) -> Path:
+        """Download the file itself, or an array as another kind of file; it appears when it is complete.
 
         Args:
             localpath: a file or an existing directory; by default `root/dir/name` below the current directory.
+            format: `"npy"`, or `"csv"` for at most two axes; by default the file as it is.
+            slice_: what of an array is wanted, as `fetch` takes it.
+            field: a field of a structured array, without the others.
+            filter: a condition over the fields; the slice is one of the rows where it holds.
+            sortby: the field by which rows are sorted.
             progress: called with the bytes that arrived, and with the length or None.
 
         Returns:
             The file that was written.
+
+        Raises:
+            BadRequestError: if there is no such format, or it does not hold what is wanted.
+
+        Examples:
+            >>> ds.download("first.csv", format="csv", slice_=slice(0, 100))
+            PosixPath('first.csv')
         """
-        return download_file(self._session, self._path, localpath, progress)
+        part = rest.selection(slice_of(slice_), field, filter, sortby)
+        return download_file(self._session, self._path, localpath, progress, format, part)
 
     def move(self, dst: str | PurePath) -> PurePosixPath:
         """Give the file another name, `root/dir/name`, or move it into a folder; this object has the new name then."""

@@ -23,6 +23,14 @@ _WHOLE = Slice((Ellipsis,))
 _FAR = 1 << 62
 
 
+def selection(
+    cut: Slice, field: str | None = None, filter: str | None = None, sortby: str | None = None
+) -> dict[str, str]:
+    """The parameters that say what of a dataset is wanted; none are all of it."""
+    given = {"slice_": _text(cut) or None, "field": field, "filter": filter, "sortby": sortby}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def fetch(
     session: Session,
     path: DatasetPath,
@@ -44,10 +52,8 @@ def fetch(
     Raises:
         SliceError: if the slice does not fit the shape, or there is no such field.
     """
-    given = {"slice_": _text(cut) or None, "field": field, "filter": filter, "sortby": sortby}
-    params = {name: value for name, value in given.items() if value is not None}
     try:
-        return session.get("api/fetch", str(path), params=params)
+        return session.get("api/fetch", str(path), params=selection(cut, field, filter, sortby))
     except BadRequestError as error:
         # The path is sound, so it is the slice or the field; callers wait for an IndexError.
         raise SliceError(error.detail) from error

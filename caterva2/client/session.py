@@ -156,9 +156,11 @@ class Session:
             return Answer(response.read(), etag_of(response.headers.get("etag", "")))
 
     @contextmanager
-    def stream(self, route: str, path: str) -> Iterator[tuple[int | None, Iterator[bytes]]]:
+    def stream(
+        self, route: str, path: str, params: Mapping[str, str] | None = None
+    ) -> Iterator[tuple[int | None, Iterator[bytes]]]:
         """Yield the length (when known) and the pieces of an answer that may be larger than memory."""
-        with self._answer("GET", self.url(route, path)) as response:
+        with self._answer("GET", self.url(route, path), params=params) as response:
             length = response.headers.get("content-length", "")
             yield (int(length) if length.isdecimal() else None), response.iter_raw(1 << 20)
 

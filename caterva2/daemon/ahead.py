@@ -1,10 +1,10 @@
-"""Work in a thread, one step ahead of what is taken."""
+"""Work one step ahead of what is taken, in a thread or in the event loop."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from typing import TypeVar
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
@@ -33,3 +33,17 @@ async def ahead(
 
 def _start(step: Callable[[], _Result | None], limiter: CapacityLimiter | None) -> asyncio.Task[_Result | None]:
     return asyncio.create_task(to_thread.run_sync(step, limiter=limiter), name="reading ahead")
+
+
+async def ahead_of(step: Callable[[], Coroutine[Any, Any, _Result | None]]) -> AsyncGenerator[_Result, None]:
+    """Do as `ahead` with a coroutine, which is cancelled when the caller stops early."""
+    running = asyncio.create_task(step(), name="going ahead")
+    try:
+        while (result := await running) is not None:
+            running = asyncio.create_task(step(), name="going ahead")
+            yield result
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+        if not running.cancelled():
+            running.exception()

@@ -25,6 +25,7 @@ import numpy as np
 
 from caterva2.chunks import UNINIT, ZERO, ChunkSpec, stored_header
 from caterva2.errors import BadRequestError, TooLargeError
+from caterva2.formats import Format
 from caterva2.frames import Geometry, frame_parts, schunk_template
 from caterva2.paths import DatasetPath
 from caterva2.points import Gather, Points
@@ -62,6 +63,7 @@ class Query:
         indices: the JSON of fancy indices, in place of a slice.
         filter: a condition over the fields; the slice is one of the rows where it holds.
         sortby: the field by which the rows are sorted.
+        format: what the answer is to be; None is a Blosc2 frame.
     """
 
     slice_: str = ""
@@ -69,6 +71,7 @@ class Query:
     indices: str | None = None
     filter: str | None = None
     sortby: str | None = None
+    format: Format | None = None
 
     @property
     def key(self) -> Slice | Points:

@@ -199,11 +199,23 @@ class Evaluator:
 
         return await self._limited(self._reader.run_together(paths, opened, caller), caller)
 
-    async def rows(self, path: DatasetPath, query: Query, caller: Caller = ANONYMOUS) -> tuple[Read, bytes]:
+    async def rows(
+        self,
+        path: DatasetPath,
+        query: Query,
+        caller: Caller = ANONYMOUS,
+        encode: Callable[[Array], bytes] = frame_of,
+    ) -> tuple[Read, bytes]:
         """The rows of a structured array where a condition holds, sorted by a field if that is wanted.
 
+        Args:
+            path: the dataset.
+            query: what is asked for; it says what becomes of the rows.
+            caller: who asks.
+            encode: makes that of them.
+
         Returns:
-            The read, and a frame with the slice of them that is asked for.
+            The read, and what was made of the slice of them that is asked for.
 
         Raises:
             ExpressionError: if the condition is none, or does not fit the fields.
@@ -222,7 +234,7 @@ class Evaluator:
                 values = await _Rows(self._reader, read, query, condition, self._limits).select(key)
             finally:
                 read.release()
-            answer = await asyncio.to_thread(frame_of, values)
+            answer = await asyncio.to_thread(encode, values)
             self._kept.put(read.frame, query, answer)
             return read, answer
 

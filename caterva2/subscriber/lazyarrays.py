@@ -105,8 +105,8 @@ class Version:
             operands={name: str(path) for name, path in definition.operands.items()},
         )
 
-    async def frame(self, query: Query) -> bytes:
-        """Compute what is asked for, as a Blosc2 frame.
+    async def answer(self, query: Query, encode: Callable[[Array], bytes] = frame_of) -> bytes:
+        """Compute what is asked for, as a Blosc2 frame, or what else is made of the values.
 
         Raises:
             BadRequestError: if it is asked for in a way that only stored arrays know.
@@ -120,7 +120,7 @@ class Version:
                 )
         assert isinstance(query.key, Slice)
         values = await self._computation.values(query.key)
-        return await asyncio.to_thread(frame_of, values)
+        return await asyncio.to_thread(encode, values)
 
     async def chunk(self, n: int) -> bytes | None:
         """Compute a chunk, compressed; None if there is no such chunk."""

@@ -16,10 +16,12 @@ from starlette.responses import Response
 from caterva2.daemon.http import dataset_route, json_response, not_modified, read_json
 from caterva2.daemon.ranges import OCTETS, FileResponse, file_response
 from caterva2.errors import BadRequestError, NotFoundError
+from caterva2.formats import Format
 from caterva2.paths import DatasetPath
 from caterva2.subscriber.answers import Answer, Query
 from caterva2.subscriber.callers import Caller
 from caterva2.subscriber.reader import Read, Reader
+from caterva2.subscriber.routes.formats import formatted
 from caterva2.subscriber.routes.headers import disposition, read_headers
 from caterva2.subscriber.routes.lazyarrays import lazy_chunk, lazy_fetch, lazy_info
 from caterva2.subscriber.routes.pieces import pieces_in_thread
@@ -41,6 +43,7 @@ class FetchBody(BaseModel):
     indices: str | list[Any] | None = None
     filter: str | None = None
     sortby: str | None = None
+    format: str | None = None
 
 
 async def get_info(request: Request) -> Response:
@@ -54,11 +57,16 @@ async def get_info(request: Request) -> Response:
 
 
 async def fetch(request: Request) -> Response:
-    """`GET /api/fetch/{path}?slice_=&field=&filter=`: a Blosc2 frame with the selection, or the stored frame."""
+    """`GET /api/fetch/{path}?slice_=&field=&filter=`: a Blosc2 frame with the selection, or the stored frame.
+
+    With `format=` it is a file of another format.
+    """
     state, path, caller = await _dataset(request)
     query = await _body(request) if request.method == "POST" else _parameters(request)
     if (stored := await state.lazy.find(path, caller)) is not None:
         return await lazy_fetch(request, state, stored, caller, query)
+    if query.format is not None:
+        return await formatted(request, state, path, caller, query, query.format)
     if "range" in request.headers and query == Query():
         return await _frame(request, state.reader, path, caller)
     by_rows = query.filter or query.sortby
@@ -87,7 +95,12 @@ async def get_chunk(request: Request) -> Response:
 
 
 async def download(request: Request) -> Response:
-    """`GET /api/download/{path}`: the file; a plain one as it was, any other as a Blosc2 frame."""
+    """`GET /api/download/{path}`: the file; a plain one as it was, any other as a Blosc2 frame.
+
+    With the parameters of `fetch` it is what is selected, in the format that is wanted.
+    """
+    if _parameters(request) != Query():
+        return await _selected(request)
     state, path, caller = await _dataset(request)
     if (stored := await state.lazy.find(path, caller)) is not None:
         return await lazy_fetch(request, state, stored, caller, Query())
@@ -104,6 +117,15 @@ async def download(request: Request) -> Response:
     media_type = mimetypes.guess_type(path.basename)[0] or OCTETS
     headers = read_headers(read) | disposition(path.basename)
     return file_response(request, contents, read.frame.layout.nbytes, read.frame.etag, headers, media_type)
+
+
+async def _selected(request: Request) -> Response:
+    """Answer as `fetch`, to be kept as a file."""
+    response = await fetch(request)
+    if response.status_code == 200:
+        for name, value in disposition(_path(request.path_params["path"]).basename).items():
+            response.headers.setdefault(name, value)
+    return response
 
 
 async def _frame(request: Request, reader: Reader, path: DatasetPath, caller: Caller) -> Response:
@@ -148,7 +170,8 @@ async def _dataset(request: Request) -> tuple[State, DatasetPath, Caller]:
 async def _body(request: Request) -> Query:
     body = await read_json(request, FetchBody, _MOST_BODY)
     indices = body.indices if isinstance(body.indices, str | None) else json.dumps(body.indices)
-    return Query(body.slice_, body.field or None, indices, body.filter or None, body.sortby or None)
+    selected = (body.slice_, body.field or None, indices, body.filter or None, body.sortby or None)
+    return Query(*selected, _format(body.format or ""))
 
 
 def _parameters(request: Request) -> Query:
@@ -160,12 +183,19 @@ def _parameters(request: Request) -> Query:
 def _query(text: bytes) -> Query:
     # Starlette's query_params costs more than the rest of a small read's preparations.
     given = dict(parse_qsl(text.decode("latin-1")))
+    format_ = _format(given.pop("format", ""))
     try:
-        return Query(**given)
+        return Query(**given, format=format_)
     except TypeError:
         known = list(FetchBody.model_fields)
         name = next(name for name in given if name not in known)
         raise BadRequestError(f"{name!r} is no parameter here: use {', '.join(known)}") from None
+
+
+def _format(text: str) -> Format | None:
+    """What the answer is to be, if that is not what it is anyway."""
+    found = Format.parse(text or Format.B2ND)
+    return None if found is Format.B2ND else found
 
 
 @lru_cache(4096)

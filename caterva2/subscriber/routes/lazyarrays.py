@@ -14,8 +14,9 @@ from starlette.routing import Route
 from caterva2.daemon.http import json_response, not_modified, quoted
 from caterva2.daemon.ranges import OCTETS
 from caterva2.errors import BadRequestError, NotFoundError
+from caterva2.formats import Format, encoded
 from caterva2.paths import DatasetPath
-from caterva2.subscriber.answers import Query
+from caterva2.subscriber.answers import Query, frame_of
 from caterva2.subscriber.callers import Caller
 from caterva2.subscriber.definitions import Definition
 from caterva2.subscriber.expressions import Computation
@@ -115,11 +116,13 @@ async def lazy_info(request: Request, state: State, stored: Stored, caller: Call
 
 
 async def lazy_fetch(request: Request, state: State, stored: Stored, caller: Caller, query: Query) -> Response:
-    """What `GET /api/fetch` and `GET /api/download` answer: a frame with what was computed."""
+    """What `GET /api/fetch` and `GET /api/download` answer: what was computed, in the format that is wanted."""
+    format_ = query.format or Format.B2ND
+    encode = frame_of if query.format is None else partial(encoded, query.format)
 
     async def answer(version: Version) -> Response:
-        frame = await version.frame(query)
-        return Response(frame, headers=disposition(stored.path.basename), media_type=OCTETS)
+        content, name = await version.answer(query, encode), format_.named(stored.path.basename)
+        return Response(content, headers=disposition(name), media_type=format_.media_type)
 
     return await _answered(request, state, stored, caller, answer)
 

@@ -372,3 +372,14 @@ def test_rows(client: Client) -> None:
 
     assert [3, 4] == list(ds.rows("(a < 5) & (a > 2)")["a"])
     assert [b"foobar0", b"foobar1"] == list(ds.rows(sortby="a", slice_=":2", field="c"))
+
+
+def test_takes_other_formats(client: Client, tmp_path: Path) -> None:
+    """What was computed is taken away as a NumPy file or as text, in slices."""
+    made = lazy(client, "formats", "a * 2", a=DS)
+
+    whole = made.download(tmp_path / "whole.npy", format="npy")
+    text = made.download(tmp_path / "text.csv", format="csv", slice_="1:4")
+
+    assert np.array_equal(made[:], np.load(whole))
+    assert "".join(f"{value}\r\n" for value in made[1:4]).encode() == text.read_bytes()

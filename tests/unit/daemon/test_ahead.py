@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import pytest
 from anyio import CapacityLimiter
 
-from caterva2.daemon.ahead import ahead
+from caterva2.daemon.ahead import ahead, ahead_of
 from caterva2.errors import VersionChangedError
 
 
@@ -57,5 +57,31 @@ def test_reading_ahead_gives_everything_in_order_and_errors_where_they_happen() 
         assert [0, 1, 2] == [await anext(found) for _ in range(3)]
         with pytest.raises(VersionChangedError):
             await anext(found)
+
+    asyncio.run(scenario())
+
+
+def test_a_coroutine_goes_ahead_too() -> None:
+    """Of coroutines the next one runs while the caller has a result; it is cancelled when the caller stops."""
+
+    async def scenario() -> None:
+        started: list[int] = []
+        ended: list[int] = []
+
+        async def step() -> int | None:
+            started.append(len(started))
+            await asyncio.sleep(0 if len(started) < 3 else 60)
+            ended.append(1)
+            return len(started)
+
+        found = ahead_of(step)
+        assert 1 == await anext(found)
+        await asyncio.sleep(0)
+        assert [0, 1] == started
+        assert 2 == await anext(found)
+        await found.aclose()
+
+        assert [1, 1] == ended
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(scenario())
