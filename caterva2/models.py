@@ -168,6 +168,45 @@ class FollowedRoot(RootInfo):
     age: int | None = None
 
 
+class ListedDataset(Model):
+    """A dataset in `GET /api/list/{path}?details=true`.
+
+    Attributes:
+        path: below the path that was listed.
+        kind: array, frame or file.
+        nbytes: its size on disk, in bytes.
+        mtime: when it last changed, in seconds since 1970.
+    """
+
+    path: str
+    kind: Kind
+    nbytes: int
+    mtime: float
+
+
+class SessionUser(Model):
+    """Who is logged in."""
+
+    email: str
+    superuser: bool
+
+
+class SessionInfo(Model):
+    """The answer of `GET /auth/me`.
+
+    Attributes:
+        user: who is logged in; None is nobody.
+        users: whether there are users at all.
+        register: whether anybody may become one.
+        mail: whether links for another password are sent.
+    """
+
+    user: SessionUser | None
+    users: bool
+    register: bool
+    mail: bool
+
+
 class ChangeEvent(Model):
     """`event: change` of `GET /api/events`: a dataset has another version; reads find it from now on.
 

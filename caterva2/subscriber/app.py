@@ -50,6 +50,7 @@ from caterva2.subscriber.routes import routes
 from caterva2.subscriber.routes.identity import Callers
 from caterva2.subscriber.routes.state import State
 from caterva2.subscriber.sessions import Sessions
+from caterva2.subscriber.site import Site
 from caterva2.subscriber.store import CatalogStore
 from caterva2.subscriber.userroots import UserRoots
 from caterva2.subscriber.users import FILE, UserStore
@@ -108,7 +109,7 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
                 tasks.start(follower.follow(), "follow the bus")
             tasks.start(_tidy(mirrors), "tidy the cache")
             callers, permissions = Callers(accounts, settings.urlbase), Permissions(accounts is not None, rules)
-            asked = (callers, permissions, accounts, mailer)
+            asked = (callers, permissions, accounts, mailer, await asyncio.to_thread(Site.load))
             evaluator = Evaluator(reader, _limits(settings))
             lazy = LazyArrays(evaluator, own, permissions, follower.subscribe)
             core = (settings, catalog, reader, evaluator, lazy, follower)

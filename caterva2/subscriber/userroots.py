@@ -48,6 +48,14 @@ class UserRoots:
             raise NotFoundError(f"{path} does not exist: it is neither a dataset nor a directory")
         return sorted(shown(str(file.relative_to(place.folder))) for file in files_below(place.folder))
 
+    def entry(self, caller: Caller, path: DatasetPath) -> DatasetEntry | None:
+        """A dataset as lists tell of it; None if there is none."""
+        place = self.places.find(caller, path)
+        try:
+            return entry_of(path, place.file.stat()) if path.name else None
+        except OSError:
+            return None
+
     def open(self, caller: Caller, path: DatasetPath) -> StoredFrame:
         """Open a dataset for reading; it stays at its version when another one takes its name.
 

@@ -137,13 +137,23 @@ def _notebook() -> dict[str, Any]:
         {"output_type": "stream", "name": "stdout", "text": ["counted \u001b[31m12\u001b[0m\n", "done\n"]},
         {"output_type": "display_data", "data": {"image/png": picture, "text/plain": "<Figure>"}},
         {"output_type": "execute_result", "data": {"text/html": f"<table border=1><tr><th>a<td>1</table>{HOSTILE}"}},
-        {"output_type": "error", "ename": "ValueError", "evalue": "no", "traceback": ["\u001b[31mValueError\u001b[0m: no"]},
+        {
+            "output_type": "error",
+            "ename": "ValueError",
+            "evalue": "no",
+            "traceback": ["\u001b[31mValueError\u001b[0m: no"],
+        },
     ]
     return {
         "nbformat": 4,
         "cells": [
             {"cell_type": "markdown", "source": ["# Analysis\n", "with *care* ", HOSTILE]},
-            {"cell_type": "code", "execution_count": 3, "source": ["import numpy as np\n", "np.arange(3)"], "outputs": outputs},
+            {
+                "cell_type": "code",
+                "execution_count": 3,
+                "source": ["import numpy as np\n", "np.arange(3)"],
+                "outputs": outputs,
+            },
             {"cell_type": "raw", "source": "raw text"},
         ],
     }

@@ -93,7 +93,9 @@ def open_page(
     browser: Browser, url: str, *, width: int = 1280, theme: Literal["light", "dark"] = "light"
 ) -> Iterator[ViewPage]:
     """Give a page of its own context."""
-    context: Any = browser.new_context(viewport={"width": width, "height": 844 if width < 500 else 900}, color_scheme=theme)
+    context: Any = browser.new_context(
+        viewport={"width": width, "height": 844 if width < 500 else 900}, color_scheme=theme
+    )
     try:
         yield ViewPage(context.new_page(), url)
     finally:

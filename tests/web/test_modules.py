@@ -107,7 +107,16 @@ def test_npy_that_is_none(page: Page) -> None:
     """What is cut off, damaged, or of a kind that cannot be shown is an error of its own kind, whatever the bytes."""
     whole = base64.b64decode(_npy(np.arange(10.0)))
     header = whole.replace(b"<f8", b"|O8")
-    cases = [b"", b"no", whole[:9], whole[:60], whole[:-1], header, whole.replace(b"(10,)", b"(1e9)"), whole[:10] + b"(" * 118]
+    cases = [
+        b"",
+        b"no",
+        whole[:9],
+        whole[:60],
+        whole[:-1],
+        header,
+        whole.replace(b"(10,)", b"(1e9)"),
+        whole[:10] + b"(" * 118,
+    ]
     fortran = base64.b64decode(_npy(np.asfortranarray(np.ones((2, 3)))))
     names = page.evaluate(
         """async (texts) => {

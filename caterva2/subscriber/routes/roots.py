@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Final
 
+from pydantic_core import to_json
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from caterva2.daemon.arguments import package_version
 from caterva2.daemon.http import dataset_route, health_route, json_response, ready_route
-from caterva2.errors import AuthenticationError, NotFoundError, UnavailableError
-from caterva2.models import FollowedRoot, Freshness, Health
+from caterva2.errors import AuthenticationError, BadRequestError, NotFoundError, UnavailableError
+from caterva2.models import FollowedRoot, Freshness, Health, ListedDataset
 from caterva2.paths import DatasetPath, RootName
 from caterva2.subscriber.callers import Caller
 from caterva2.subscriber.catalog import Root
 from caterva2.subscriber.routes.state import State, state_of
+
+# Datasets that are told of in one piece.
+_LINES: Final = 1000
 
 
 async def get_roots(request: Request) -> Response:
@@ -63,7 +70,7 @@ async def subscribe(request: Request) -> Response:
 
 
 async def get_list(request: Request) -> Response:
-    """`GET /api/list/{path}`: the datasets of a root or below a directory, or the name of a dataset."""
+    """`GET /api/list/{path}?details=`: the datasets of a root or below a directory, or the name of a dataset."""
     state, path = state_of(request), DatasetPath.parse(request.path_params["path"])
     caller = await state.callers.caller(request)
     try:
@@ -77,7 +84,37 @@ async def get_list(request: Request) -> Response:
         headers = await _follow_and_refresh(state, path.root)
         found = await asyncio.to_thread(state.catalog.names, path)
     names = await asyncio.to_thread(_readable, state, caller, path, found)
+    if _flag(request, "details"):
+        lines = _detailed(state, caller, path, names)
+        return StreamingResponse(lines, headers=headers, media_type="application/json")
     return json_response(names, headers=headers)
+
+
+def _flag(request: Request, name: str) -> bool:
+    value = request.query_params.get(name, "false")
+    if value not in {"true", "false"}:
+        raise BadRequestError(f"{name}={value[:80]!r} is neither true nor false")
+    return value == "true"
+
+
+def _detailed(state: State, caller: Caller, path: DatasetPath, names: list[str]) -> Iterator[bytes]:
+    """A list with a dataset on each line, in pieces, so that it can be read while it comes."""
+    entry_of = partial(state.own.entry, caller) if path.root.own else state.catalog.lookup
+    folder = path.name.removesuffix(path.basename).rstrip("/") if entry_of(path) is not None else path.name
+    above = f"{folder}/" if folder else ""
+    separator = b"[\n"
+    for start in range(0, len(names), _LINES):
+        entries = [(name, entry_of(DatasetPath(path.root, above + name))) for name in names[start : start + _LINES]]
+        # What has vanished meanwhile is left out.
+        lines = [
+            to_json(ListedDataset(path=name, kind=entry.kind, nbytes=entry.nbytes, mtime=entry.mtime))
+            for name, entry in entries
+            if entry is not None
+        ]
+        if lines:
+            yield separator + b",\n".join(lines)
+            separator = b",\n"
+    yield b"\n]\n" if separator == b",\n" else b"[\n]\n"
 
 
 def _readable(state: State, caller: Caller, path: DatasetPath, found: list[str]) -> list[str]:

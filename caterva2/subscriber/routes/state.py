@@ -21,6 +21,7 @@ from caterva2.subscriber.origin import Origin
 from caterva2.subscriber.permissions import Permissions
 from caterva2.subscriber.reader import Reader
 from caterva2.subscriber.routes.identity import Callers
+from caterva2.subscriber.site import Site
 from caterva2.subscriber.userroots import UserRoots
 from caterva2.subscriber.userwrites import UserWrites
 
@@ -48,6 +49,7 @@ class State:
         permissions: decides who may do what.
         accounts: the users; None if there are none.
         mailer: sends them mail; None if nothing is sent.
+        site: the web client.
         writers: counts the threads that write; some wait for each other, which reads must not wait for.
     """
 
@@ -66,6 +68,7 @@ class State:
     permissions: Permissions
     accounts: Accounts | None
     mailer: Mailer | None
+    site: Site
     writers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_MOST_WRITERS))
 
     @property

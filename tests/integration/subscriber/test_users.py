@@ -321,6 +321,15 @@ EXPECTED: Mapping[str, tuple[Any, Any, Any]] = {
     "POST /api/move/": LOGIN,
     "POST /api/copy/": LOGIN,
     "POST /api/lazyexpr/": LOGIN,
+    "GET /": OPEN,
+    "GET /view": OPEN,
+    "GET /view/{path:path} foo": OPEN,
+    "GET /static/{digest}/{path:path} x": OPEN,
+    **{
+        f"GET /{name}": OPEN
+        for name in ("login", "register", "forgot-password", "reset-password", "account", "users", "status")
+    },
+    "GET /auth/me": OPEN,
     "GET /api/roots": OPEN,
     "GET /health": OPEN,
     "GET /ready": OPEN,
