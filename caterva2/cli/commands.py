@@ -453,6 +453,28 @@ def listusers(context: Context, args: argparse.Namespace) -> None:
     context.output.table(("email", "id", "superuser", "active"), rows)
 
 
+def add_status(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli status`."""
+    _add(subparsers, common, "status", status)
+
+
+def status(context: Context, args: argparse.Namespace) -> None:
+    """Show how the subscriber is: roots and publishers, events, cache; for superusers.
+
+    Of a subscriber without users, whoever is on its machine may ask. In a pipe: lines with "root", its name, publisher,
+    status, freshness, age, number of files, seconds since it was heard of, changes; then lines with the name of a
+    figure and the figure; separated by tabs, "-" is none.
+    """
+    from caterva2.cli.statusview import show_status
+
+    context.output.check()
+    report = context.client.status()
+    if args.json:
+        context.output.data(report)
+    else:
+        show_status(context.output, report)
+
+
 def add_bus(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     """Describe `cat2cli bus`."""
     parser = _add(subparsers, common, "bus", bus)
@@ -508,6 +530,7 @@ COMMANDS = (
     add_adduser,
     add_deluser,
     add_listusers,
+    add_status,
     add_bus,
 )
 """What describes the commands, in the order of the help."""

@@ -91,6 +91,13 @@ class Client:
         """Return the roots that the subscriber knows: name, http, subscribed, status, freshness, age."""
         return rest.get_roots(self.session)
 
+    def status(self) -> dict[str, Any]:
+        """Return how the subscriber is: roots, events, cache; for superusers, or on its own machine without users."""
+        found = self.session.get("api/status").json()
+        if not isinstance(found, dict):
+            raise BadGatewayError(f"{self.session.urlbase} answers with something that is no status")
+        return found
+
     def watch(self, path: Path_, timeout: float | None = None) -> Watch:
         """Iterate over the changes of a root, of what is below a directory, or of one file; as `Root.watch`."""
         return Watch(self.session, DatasetPath.parse(str(path)), timeout=timeout)

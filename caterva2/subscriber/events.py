@@ -11,7 +11,8 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -97,6 +98,10 @@ class EventLog:
     Args:
         kept: how many events a client may miss and still be told.
         heartbeat: seconds of silence after which a client gets a sign of life.
+
+    Attributes:
+        listeners: how many clients follow now.
+        closed: whether it has ended.
     """
 
     def __init__(self, kept: int = _KEPT, heartbeat: float = _HEARTBEAT) -> None:
@@ -107,6 +112,7 @@ class EventLog:
         self._events: list[Event] = []
         self._first = 1
         self._news = asyncio.Event()
+        self.listeners = 0
         self.closed = False
 
     @property
@@ -196,6 +202,16 @@ def stream(log: EventLog, wanted: Wanted, last_id: str | None) -> AsyncIterator[
 
 
 async def _stream(log: EventLog, wanted: Wanted, number: int, head: str) -> AsyncIterator[bytes]:
+    log.listeners += 1
+    try:
+        async with aclosing(_told(log, wanted, number, head)) as told:
+            async for piece in told:
+                yield piece
+    finally:
+        log.listeners -= 1
+
+
+async def _told(log: EventLog, wanted: Wanted, number: int, head: str) -> AsyncGenerator[bytes, None]:
     yield head.encode()
     alive = time.monotonic()
     while not log.closed:

@@ -22,13 +22,14 @@ async def get_roots(request: Request) -> Response:
     """`GET /api/roots`: the roots that publishers announced, and the subscriber's own."""
     state = state_of(request)
     caller = await state.callers.caller(request)
-    infos = [_described(state, root, time.monotonic()) for root in state.catalog.roots()]
+    infos = [described(state, root, time.monotonic()) for root in state.catalog.roots()]
     infos += [FollowedRoot(name=name, http="", subscribed=True, freshness="live") for name in state.own.names(caller)]
     seen = (info for info in infos if state.permissions.allows(caller, "read", DatasetPath(RootName(info.name), "")))
     return json_response({info.name: info for info in seen}, headers={"Cache-Control": "no-cache"})
 
 
-def _described(state: State, root: Root, now: float) -> FollowedRoot:
+def described(state: State, root: Root, now: float) -> FollowedRoot:
+    """What clients are told of a published root."""
     bus = state.follower.bus_state == "connected"
     there = root.there(now, state.origin.outcome(root.http), bus=bus)
     freshness: Freshness = "live" if root.live(now) else "revalidated" if there else "stale"

@@ -13,6 +13,7 @@ from caterva2.subscriber.accounts import Accounts
 from caterva2.subscriber.catalog import Catalog
 from caterva2.subscriber.events import EventLog
 from caterva2.subscriber.expressions import Evaluator
+from caterva2.subscriber.figures import Figures
 from caterva2.subscriber.follower import Follower
 from caterva2.subscriber.lazyarrays import LazyArrays
 from caterva2.subscriber.mirrors import MirrorStore
@@ -43,6 +44,7 @@ class State:
         events: what clients that follow along are told.
         origin: the way to the publishers.
         mirrors: what is on disk of remote datasets.
+        figures: what is counted.
         callers: recognizes who asks.
         permissions: decides who may do what.
         accounts: the users; None if there are none.
@@ -60,6 +62,7 @@ class State:
     events: EventLog
     origin: Origin
     mirrors: MirrorStore
+    figures: Figures
     callers: Callers
     permissions: Permissions
     accounts: Accounts | None

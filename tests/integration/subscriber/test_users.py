@@ -325,6 +325,7 @@ EXPECTED: Mapping[str, tuple[Any, Any, Any]] = {
     "POST /api/copy/": LOGIN,
     "POST /api/lazyexpr/": LOGIN,
     "GET /api/roots": OPEN,
+    "GET /api/status": SUPERUSER,
     "GET /health": OPEN,
     "GET /ready": OPEN,
     "POST /auth/jwt/login": OPEN,
