@@ -1,0 +1,100 @@
+"""A page in a real browser, whose API is that of a running subscriber; what goes wrong in it is an error here."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote, urlsplit
+
+from playwright.sync_api import Browser, Page, Playwright, Route
+
+from tests.support.programs import require_program
+from tests.support.waiting import wait_until
+
+_WEB = Path(__file__).parents[2] / "caterva2" / "web"
+_HARNESS = Path(__file__).parent / "harness"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+    "font-src 'self'; frame-src blob:; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+)
+
+
+def launch(playwright: Playwright) -> Browser:
+    """Start Debian's chromium."""
+    return playwright.chromium.launch(
+        executable_path=require_program("chromium"),
+        args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+    )
+
+
+class ViewPage:
+    """A page that shows views of a subscriber's datasets.
+
+    Attributes:
+        page: Playwright's page.
+        problems: console errors, policy violations and uncaught errors so far.
+    """
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.url = url
+        self.problems: list[str] = []
+        page.on("console", lambda message: self._note(message.type, message.text))
+        page.on("pageerror", lambda error: self.problems.append(f"uncaught: {error}"))
+        page.on("request", lambda request: self._check(request.url))
+        page.route(f"{url}/**", self._answer)
+
+    def show(self, path: str, view: str = "", **state: str) -> Page:
+        """Open a dataset, and wait until its view has been shown."""
+        query = "&".join(f"{key}={quote(value)}" for key, value in ({"view": view} | state).items() if value)
+        self.page.goto(f"{self.url}/view/foo/{quote(path)}?{query}")
+        self.page.wait_for_selector("body[data-shown]", timeout=15_000)
+        self.settle()
+        return self.page
+
+    def settle(self) -> None:
+        """Wait until nothing is being loaded."""
+        self.page.wait_for_timeout(90)  # longer than a view waits for more input
+        wait_until(lambda: not self.page.locator("[aria-busy], .v-waiting").count(), "the view to have loaded")
+
+    def text(self, selector: str) -> str:
+        """The text of the first element."""
+        return self.page.locator(selector).first.inner_text()
+
+    def _note(self, kind: str, text: str) -> None:
+        if kind in {"error", "warning"}:
+            self.problems.append(f"{kind}: {text}")
+
+    def _answer(self, route: Route) -> None:
+        path = urlsplit(route.request.url).path
+        if path.startswith("/api/"):
+            route.continue_()
+        elif path.startswith("/view/"):
+            headers = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff"}
+            route.fulfill(path=_HARNESS / "page.html", headers=headers | {"Content-Type": "text/html"})
+        elif path.startswith("/static/") or path.startswith("/harness/"):
+            base = _WEB if path.startswith("/static/") else _HARNESS
+            file = base / path.split("/", 2)[2]
+            kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+            route.fulfill(path=file, headers={"Content-Type": kind, "X-Content-Type-Options": "nosniff"})
+        else:
+            route.fulfill(status=204)
+
+    def _check(self, url: str) -> None:
+        if not url.startswith((self.url, "blob:", "data:", "chrome")):
+            self.problems.append(f"a request to {url}")
+
+
+@contextmanager
+def open_page(
+    browser: Browser, url: str, *, width: int = 1280, theme: Literal["light", "dark"] = "light"
+) -> Iterator[ViewPage]:
+    """Give a page of its own context."""
+    context: Any = browser.new_context(viewport={"width": width, "height": 844 if width < 500 else 900}, color_scheme=theme)
+    try:
+        yield ViewPage(context.new_page(), url)
+    finally:
+        context.close()
