@@ -383,3 +383,26 @@ def test_takes_other_formats(client: Client, tmp_path: Path) -> None:
 
     assert np.array_equal(made[:], np.load(whole))
     assert "".join(f"{value}\r\n" for value in made[1:4]).encode() == text.read_bytes()
+
+
+def test_evaluates_without_storing(chain: Chain) -> None:
+    """An expression is tried out: its form, its values in a slice; errors are as of a stored one, and nothing stays."""
+    body = {"expression": "a * 2", "operands": {"a": DS}}
+
+    def evaluate(**changes: Any) -> httpx.Response:
+        return chain.http.post("/api/evaluate/", json=body | changes)
+
+    assert {"shape": [1000], "dtype": "int64"} == evaluate().json()
+    assert "4\r\n6\r\n" == evaluate(slice_="2:4", format="csv").text
+    assert [4, 6] == blosc2.ndarray_from_cframe(evaluate(slice_="2:4").content)[:].tolist()
+    refused = [
+        evaluate(expression="a *"),
+        evaluate(operands={"a": f"{ROOT}/nosuch.b2nd"}),
+        evaluate(slice_="5000"),
+        evaluate(slice_="0", format="xls"),
+    ]
+    assert [400] * 4 == [answer.status_code for answer in refused]
+    assert "nosuch.b2nd" in refused[1].json()["detail"]
+    assert 401 == evaluate(operands={"a": "@personal/a.b2nd"}).status_code
+    assert 422 == evaluate(operands=7).status_code
+    assert not list(chain.directory.rglob("*evaluate*"))

@@ -321,6 +321,7 @@ EXPECTED: Mapping[str, tuple[Any, Any, Any]] = {
     "POST /api/move/": LOGIN,
     "POST /api/copy/": LOGIN,
     "POST /api/lazyexpr/": LOGIN,
+    "POST /api/evaluate/": OPEN,
     "GET /api/roots": OPEN,
     "GET /api/status": SUPERUSER,
     "GET /health": OPEN,
