@@ -221,6 +221,7 @@ def test_upload_and_manage(actions: ActionsPage, client: Client, tmp_path: Path)
     expect(page.locator("strong", has_text="5 of 6 uploaded")).to_be_visible()
     page.unroute("**/api/upload/**")
     page.get_by_role("button", name="Close").click()
+    expect(page.get_by_role("region", name="Uploads")).to_be_hidden()
 
     _rename(page, "@personal/d.txt", "e.txt")
     expect(page.get_by_text("Moved to @personal/e.txt")).to_be_visible()

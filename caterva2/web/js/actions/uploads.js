@@ -105,11 +105,12 @@ export class Uploads {
     const total = this.all.reduce((sum, { file }) => sum + file.size, 0);
     const sent = this.all.reduce((sum, upload) => sum + (upload.state === "done" ? upload.file.size : upload.sent), 0);
     const failed = this.all.filter(({ state }) => state === "failed").length;
+    const cancelled = this.all.filter(({ state }) => state === "cancelled").length;
     const done = this.all.filter(({ state }) => state === "done").length;
     this.meter.value = total ? sent / total : this.busy ? 0 : 1;
     this.sum.textContent = this.busy
       ? `Uploading ${done + 1} of ${this.all.length} (${bytes(sent)} of ${bytes(total)})`
-      : `${done} of ${this.all.length} uploaded${failed ? `, ${failed} failed` : ""}`;
+      : `${done} of ${this.all.length} uploaded${failed ? `, ${failed} failed` : ""}${cancelled ? `, ${cancelled} cancelled` : ""}`;
     this.cancelAll.hidden = !this.busy;
     this.close.hidden = this.busy;
     if (!this.busy && this.status.textContent !== this.sum.textContent) this.status.textContent = this.sum.textContent;
@@ -199,5 +200,5 @@ export function chooseButtons(take) {
     input.addEventListener("change", () => { take(chosenFiles(input.files)); input.value = ""; });
     return [el("button.a-button", { type: "button", onclick: () => input.click() }, text), input];
   };
-  return el("div.a-row", {}, ...chooser("Upload files\u2026", {}), ...chooser("Upload a folder\u2026", { webkitdirectory: true }));
+  return el("div.a-tools.a-row", {}, ...chooser("Upload files\u2026", {}), ...chooser("Upload a folder\u2026", { webkitdirectory: true }));
 }
