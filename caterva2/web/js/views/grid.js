@@ -33,6 +33,7 @@ export class Grid {
     /** @type {Map<string, (row: number, column: number) => string|undefined>} */
     this.blocks = new Map();
     this.old = new Map();
+    this.failed = new Set();
     /** @type {Map<string, AbortController>} */
     this.loading = new Map();
     this.row = 0;
@@ -154,6 +155,16 @@ export class Grid {
 
   render() {
     if (!this.offsets || !this.scroller.clientHeight) return;
+    const [last, end] = this.paint();
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => {
+      if (last > this.row) this.loadShown([this.row, last], [this.column, end]);
+      this.options.onposition(this.row, this.column);
+    }, PAUSE);
+  }
+
+  /** Make what is seen, of what is there. @returns {[number, number]} the ends of the rows and of the columns */
+  paint() {
     const columns = this.shownColumns();
     this.table.setAttribute("aria-rowcount", String(this.rows + 1));
     this.table.setAttribute("aria-colcount", String(this.columnCount + 1));
@@ -162,11 +173,7 @@ export class Grid {
     const rows = [];
     for (let row = this.row; row < last; row += 1) rows.push(this.rowElement(row, columns));
     this.tbody.replaceChildren(...rows);
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => {
-      this.loadShown([this.row, last], [this.column, (columns.at(-1)?.number ?? 0) + 1]);
-      this.options.onposition(this.row, this.column);
-    }, PAUSE);
+    return [last, (columns.at(-1)?.number ?? 0) + 1];
   }
 
   renderHead(columns) {
@@ -195,6 +202,7 @@ export class Grid {
 
   textAt(row, column) {
     const key = this.keyOf(row, column);
+    if (this.failed.has(key)) return "";
     return (this.blocks.get(key) ?? this.old.get(key))?.(row, column);
   }
 
@@ -229,7 +237,10 @@ export class Grid {
       this.keep(key, read);
       this.render();
     } catch (error) {
-      if (!controller.signal.aborted) this.say(textOf(error));
+      if (controller.signal.aborted) return;
+      this.failed.add(key);
+      this.say(textOf(error));
+      this.paint();
     } finally {
       if (this.loading.get(key) === controller) this.loading.delete(key);
       if (!this.loading.size) this.scroller.removeAttribute("aria-busy");
@@ -237,6 +248,7 @@ export class Grid {
   }
 
   keep(key, read) {
+    this.failed.delete(key);
     this.blocks.set(key, read);
     if (this.blocks.size > MOST_BLOCKS) this.blocks.delete(this.blocks.keys().next().value);
   }

@@ -107,7 +107,12 @@ export class RecordsView extends ArrayView {
     const query = { slice_: `${start}:${stop}`, filter: this.state.filter, sortby: this.state.sortby };
     const width = fields.reduce((sum, { dtype }) => sum + dtype.size, 0);
     const single = fields.length <= MOST_SINGLE && width * 2 <= this.dtype.size;
-    const read = single ? await this.loadFields(fields, query, signal) : await this.loadRecords(fields, query, signal);
+    const load = single ? this.loadFields(fields, query, signal) : this.loadRecords(fields, query, signal);
+    const read = await load.catch((error) => {
+      // A condition that is refused has no rows.
+      if (!signal.aborted && !start && !this.known) this.grid.setRows(0);
+      throw error;
+    });
     if (!this.known) this.found(start, read.length, stop - start);
     return (row, column) => (row - start < read.length ? read.text(row - start, column) : undefined);
   }
