@@ -246,6 +246,13 @@ def test_records(view: ViewPage) -> None:
     shown = page.locator("tbody tr td:nth-child(3)").all_inner_texts()
     assert sorted(good["energy"])[: len(shown)] == [float(text) for text in shown]
 
+    page.get_by_role("button", name="energy").click()
+    view.settle()
+    assert "descending" == page.locator("th[aria-sort]").get_attribute("aria-sort")
+    assert max(good["energy"]) == float(page.locator("tbody td:nth-child(3)").first.inner_text())
+    page.get_by_role("button", name="energy").click()
+    page.get_by_role("button", name="energy").click()
+
     page.get_by_text("Columns", exact=True).click()
     for name in ("name", "when", "good", "pos", "at", "energy"):
         page.locator(f".v-check input[value={name}]").uncheck()

@@ -49,6 +49,8 @@ export function fragmentOfMarkdown(text, links) {
 }
 
 function settleImage(image, links) {
+  // Without one, screen readers would read out its address.
+  if (!image.hasAttribute("alt")) image.alt = "";
   const source = image.getAttribute("src") ?? "";
   if (INLINE_IMAGE.test(source)) return;
   const url = isRelative(source) ? (links?.image(pathOf(source)) ?? null) : null;

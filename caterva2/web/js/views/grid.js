@@ -10,13 +10,13 @@ const BLOCK = { rows: 64, columns: 16 };
 const MOST_BLOCKS = 96;
 const PAUSE = 60;
 
+/** @typedef {{width: number, header: Node|string, numeric: boolean, sorted?: "ascending"|"descending"|null}} Column */
 /**
  * @typedef {object} Options
  * @property {string} label
  * @property {number} rows
- * @property {{width: number, header: () => Node|string, numeric: boolean, sorted?: boolean}[]} [columns] all of them, or
- * @property {number} [columnCount] how many there are
- * @property {(column: number) => {width: number, header: Node|string, numeric: boolean, sorted?: boolean}} column
+ * @property {number} columnCount
+ * @property {(column: number) => Column} column
  * @property {(row: number) => string} rowName
  * @property {(rows: [number, number], columns: [number, number], signal: AbortSignal) =>
  *     Promise<(row: number, column: number) => string|undefined>} load
@@ -29,7 +29,7 @@ export class Grid {
   constructor(options) {
     this.options = options;
     this.rows = options.rows;
-    this.columnCount = options.columnCount ?? 1;
+    this.columnCount = options.columnCount;
     /** @type {Map<string, (row: number, column: number) => string|undefined>} */
     this.blocks = new Map();
     this.old = new Map();
@@ -183,8 +183,7 @@ export class Grid {
     const corner = el("td.v-corner", { "aria-colindex": 1 });
     corner.style.width = `${this.nameWidth}px`;
     const cells = columns.map(({ number, width, header, numeric, sorted }) => {
-      const sort = sorted ? "ascending" : null;
-      const cell = el(`th${numeric ? ".v-number" : ""}`, { scope: "col", "aria-colindex": number + 2, "aria-sort": sort }, header);
+      const cell = el(`th${numeric ? ".v-number" : ""}`, { scope: "col", "aria-colindex": number + 2, "aria-sort": sorted ?? null }, header);
       cell.style.width = `${width}px`;
       return cell;
     });
