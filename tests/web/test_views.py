@@ -122,6 +122,18 @@ def test_axes_and_colours(view: ViewPage, chain: Chain) -> None:
     assert "from 1000 to 20000, logarithmic" in page.locator(".v-bar").get_attribute("aria-label")
 
 
+def test_dear_look(view: ViewPage) -> None:
+    """An overview that would be work for minutes is only read when that is wanted; a region of it at once."""
+    page = view.show("huge.b2nd", "heatmap")
+
+    assert "112 GiB must be decompressed" in view.text(".v-gate")
+    assert page.evaluate("window.received") < 2000
+
+    view.show("huge.b2nd", "heatmap", slice="1000000:1000400, 0:300")
+    assert not page.locator(".v-gate").is_visible()
+    assert "All 400" in view.text(".v-panel")
+
+
 def test_odd_heat_maps(view: ViewPage) -> None:
     """No number at all, complex numbers, and steady values look as what they are."""
     view.show("nothing.b2nd")

@@ -6,9 +6,10 @@ import { nearlyEqual, quantiles, statisticsOf, ticks } from "../statistics.js";
 import { formatShort, formatValue } from "../values.js";
 import { ArrayView, canDraw } from "./arrayview.js";
 import { AxesControl } from "./axes.js";
+import { costOf } from "./cost.js";
 import { el, newId, stateChoice } from "./dom.js";
 import { Figures } from "./figures.js";
-import { loadPlane, sampling } from "./plane.js";
+import { loadPlane, sampling, stepsFor } from "./plane.js";
 import { Raster } from "./raster.js";
 import { zoomButtons } from "./zoom.js";
 
@@ -75,6 +76,7 @@ export class HeatmapView extends ArrayView {
 
   async refresh() {
     this.raster.place(this.look);
+    if (!this.gate.passes(costOf(this.dataset.info, this.look, stepsFor(this.look, this.raster.pixels)))) return;
     const options = { field: this.drawn.name, part: this.part };
     await this.loader.run(
       (signal) => loadPlane(this.api, this.dataset.path, this.look, this.raster.pixels, { ...options, signal }),

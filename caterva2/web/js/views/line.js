@@ -7,6 +7,7 @@ import { formatCount, formatValue } from "../values.js";
 import { ArrayView, canDraw } from "./arrayview.js";
 import { AxesControl } from "./axes.js";
 import { Chart } from "./chart.js";
+import { costOf } from "./cost.js";
 import { stateChoice } from "./dom.js";
 import { Figures } from "./figures.js";
 import { stepFor } from "./plane.js";
@@ -51,7 +52,9 @@ export class LineView extends ArrayView {
     const look = this.look;
     this.chart.place(look);
     const step = stepFor(look.extent(look.axes[0]), this.chart.size.width * DENSITY);
-    const query = { slice_: look.text(new Map([[look.axes[0], step]])), field: this.drawn.name };
+    const steps = new Map([[look.axes[0], step]]);
+    if (!this.gate.passes(costOf(this.dataset.info, look, steps))) return;
+    const query = { slice_: look.text(steps), field: this.drawn.name };
     await this.loader.run(
       async (signal) => parseNpy(await this.api.array(this.dataset.path, query, { signal })),
       (array) => {
