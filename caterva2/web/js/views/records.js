@@ -4,7 +4,7 @@ import { dtypeName, isNumeric, parseDtype } from "../dtypes.js";
 import { parseNpy } from "../npy.js";
 import { formatCount, formatValue } from "../values.js";
 import { ArrayView } from "./arrayview.js";
-import { el, newId } from "./dom.js";
+import { el, menu, newId } from "./dom.js";
 import { Grid } from "./grid.js";
 
 // Rows of a condition are found as the table is scrolled: so many more are assumed until the end is seen.
@@ -64,7 +64,7 @@ export class RecordsView extends ArrayView {
       this.change({ columns: all ? undefined : names.map(encodeURIComponent).join(",") }, () => this.buildGrid());
     };
     for (const { box } of boxes) box.addEventListener("change", chosen);
-    return el("details.v-menu", {}, el("summary", {}, "Columns"), el("div.v-checks", {}, ...boxes.map(({ label }) => label)));
+    return menu("Columns", boxes.map(({ label }) => label));
   }
 
   buildGrid() {
@@ -89,7 +89,9 @@ export class RecordsView extends ArrayView {
     this.grid.layout();
   }
 
+  /** @param {import("../dtypes.js").Field} field @returns {import("./grid.js").Column} */
   column({ name, dtype, shape }) {
+    /** @type {"ascending"|"descending"|null} */
     const sorted = this.state.sortby === name ? (this.state.order === "descending" ? "descending" : "ascending") : null;
     const [title, next] = this.nextOrder(name, sorted);
     const sort = () => this.change({ ...next, row: undefined }, () => this.buildGrid());
@@ -103,6 +105,7 @@ export class RecordsView extends ArrayView {
     return { width, header, numeric: isNumeric(dtype) && !shape.length && dtype.kind !== "b", sorted };
   }
 
+  /** @returns {[string, import("./arrayview.js").State]} what a press on the name does */
   nextOrder(name, sorted) {
     if (!sorted) return [`Sort by ${name}`, { sortby: name, order: undefined }];
     if (sorted === "ascending") return [`Sort by ${name}, the greatest first`, { sortby: name, order: "descending" }];
