@@ -75,13 +75,13 @@ class ViewPage:
         elif path.startswith("/view/"):
             headers = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff"}
             route.fulfill(path=_HARNESS / "page.html", headers=headers | {"Content-Type": "text/html"})
-        elif path.startswith("/static/") or path.startswith("/harness/"):
+        elif path.startswith(("/static/", "/harness/")):
             base = _WEB if path.startswith("/static/") else _HARNESS
             file = base / path.split("/", 2)[2]
             kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
             route.fulfill(path=file, headers={"Content-Type": kind, "X-Content-Type-Options": "nosniff"})
         else:
-            route.fulfill(status=204)
+            route.fulfill(body="<!doctype html><title>empty</title>", headers={"Content-Type": "text/html"})
 
     def _check(self, url: str) -> None:
         if not url.startswith((self.url, "blob:", "data:", "chrome")):
@@ -93,7 +93,9 @@ def open_page(
     browser: Browser, url: str, *, width: int = 1280, theme: Literal["light", "dark"] = "light"
 ) -> Iterator[ViewPage]:
     """Give a page of its own context."""
-    context: Any = browser.new_context(viewport={"width": width, "height": 844 if width < 500 else 900}, color_scheme=theme)
+    context: Any = browser.new_context(
+        viewport={"width": width, "height": 844 if width < 500 else 900}, color_scheme=theme
+    )
     try:
         yield ViewPage(context.new_page(), url)
     finally:

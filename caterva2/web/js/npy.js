@@ -61,15 +61,19 @@ export class NdArray {
   }
 
   copied() {
-    return Float64Array.from({ length: this.size }, (_, i) => Number(this.at(i)));
+    const values = new Float64Array(this.size);
+    for (let i = 0; i < values.length; i += 1) values[i] = Number(this.at(i));
+    return values;
   }
 
   /** @param {(re: number, im: number) => number} part */
   parts(part) {
-    return Float64Array.from({ length: this.size }, (_, i) => {
+    const values = new Float64Array(this.size);
+    for (let i = 0; i < values.length; i += 1) {
       const { re, im } = /** @type {import("./dtypes.js").Complex} */ (this.at(i));
-      return part(re, im);
-    });
+      values[i] = part(re, im);
+    }
+    return values;
   }
 
   /**

@@ -49,6 +49,8 @@ export function fragmentOfMarkdown(text, links) {
 }
 
 function settleImage(image, links) {
+  // Without one, screen readers would read out its address.
+  if (!image.hasAttribute("alt")) image.alt = "";
   const source = image.getAttribute("src") ?? "";
   if (INLINE_IMAGE.test(source)) return;
   const url = isRelative(source) ? (links?.image(pathOf(source)) ?? null) : null;
@@ -85,10 +87,10 @@ function pathOf(target) {
 /**
  * Links of a document that lie beside it, in its root.
  * @param {string} path of the document
- * @param {{download: (path: string) => string, view: (path: string) => string}} urls
+ * @param {{downloadUrl: (path: string) => string, viewUrl: (path: string) => string}} api
  * @returns {Links}
  */
-export function linksOf(path, urls) {
+export function linksOf(path, api) {
   const here = path.split("/").slice(0, -1);
   const resolve = (relative) => {
     const parts = [...here];
@@ -103,5 +105,5 @@ export function linksOf(path, urls) {
     const found = resolve(relative);
     return found && make(found);
   };
-  return { image: through(urls.download), page: through(urls.view) };
+  return { image: through((found) => api.downloadUrl(found)), page: through((found) => api.viewUrl(found)) };
 }

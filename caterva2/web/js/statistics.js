@@ -40,6 +40,15 @@ export function statisticsOf(values) {
 const NONE = { min: NaN, max: NaN, mean: NaN, std: NaN };
 
 /**
+ * Whether values differ only by how they were rounded: drawn as if they were many, that would be mere noise.
+ * @param {number} low
+ * @param {number} high
+ */
+export function nearlyEqual(low, high) {
+  return !(high - low > 1e-14 * Math.max(Math.abs(low), Math.abs(high)));
+}
+
+/**
  * Count values in bins of equal width.
  * @param {ArrayLike<number>} values
  * @param {number} low

@@ -1,6 +1,7 @@
 // What the views of arrays share: their state, their field, their controls, and how they are told of changes.
 
 import { dtypeName, isNumeric, parseDtype } from "../dtypes.js";
+import { Gate } from "./cost.js";
 import { el, stateChoice } from "./dom.js";
 import { Loader } from "./loader.js";
 
@@ -26,6 +27,7 @@ export class ArrayView {
     this.body = el("div.v-body");
     this.element = el("div.v-view", {}, this.controls, this.body);
     this.loader = new Loader(this.element);
+    this.gate = new Gate(() => void this.refresh());
     this.shown = "";
     host.replaceChildren(this.element);
   }
@@ -36,6 +38,7 @@ export class ArrayView {
     this.controls.replaceChildren();
     this.body.replaceChildren();
     this.shown = this.form();
+    this.body.append(this.gate.element);
     this.build();
     await this.refresh();
   }

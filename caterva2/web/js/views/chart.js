@@ -9,6 +9,7 @@ const RIGHT = 14;
 const TOP = 12;
 const BOTTOM = 28;
 const LEAST_DRAG = 6;
+const HINT = "Drag to zoom in, double-click for all. Arrow keys move the cursor, + and \u2212 zoom, 0 shows all.";
 
 /**
  * @typedef {object} Options
@@ -26,7 +27,7 @@ export class Chart {
     this.cursor = 0;
     this.drawing = svg("svg", { "aria-hidden": "true" });
     this.plot = el("div.v-plot.v-chart", { tabindex: 0, role: "application", "aria-roledescription": "zoomable plot", "aria-label": label }, this.drawing);
-    this.readout = el("output.v-readout", { "aria-live": "off" }, "\u00a0");
+    this.readout = el("output.v-readout", { "aria-live": "off" }, HINT);
     this.element = el("div.v-raster", {}, this.plot, this.readout);
     this.listen();
     this.stopResizing = onResize(this.element, () => {
@@ -180,7 +181,7 @@ export class Chart {
   go(look) {
     if (look.text() === this.look.text()) return;
     this.pointed = false;
-    this.readout.textContent = "\u00a0";
+    this.readout.textContent = HINT;
     this.place(look);
     this.onlook(look);
   }

@@ -1,6 +1,6 @@
 // Statistics and histogram of what is shown.
 
-import { histogram, ticks } from "../statistics.js";
+import { histogram, nearlyEqual, ticks } from "../statistics.js";
 import { formatCount, formatShort } from "../values.js";
 import { el, svg } from "./dom.js";
 
@@ -24,10 +24,9 @@ export class Figures {
    * @param {string} note which values these are
    */
   show(values, figures, note) {
-    this.note.textContent = `${note}.`;
+    this.note.textContent = figures.finite ? `${note}.` : `${note}. None of them is finite.`;
     const rows = [
-      ["Minimum", formatShort(figures.min, 6)], ["Maximum", formatShort(figures.max, 6)],
-      ["Mean", formatShort(figures.mean, 6)], ["Standard deviation", formatShort(figures.std, 6)],
+      ...(figures.finite ? known(figures) : []),
       ["Values", formatCount(figures.count)],
       ["NaN", figures.nan && formatCount(figures.nan)], ["Infinite", figures.infinite && formatCount(figures.infinite)],
     ];
@@ -37,8 +36,15 @@ export class Figures {
   }
 }
 
+function known({ min, max, mean, std }) {
+  return [
+    ["Minimum", formatShort(min, 6)], ["Maximum", formatShort(max, 6)],
+    ["Mean", formatShort(mean, 6)], ["Standard deviation", formatShort(std, 6)],
+  ];
+}
+
 function chart(values, { min, max, finite }) {
-  const constant = min === max;
+  const constant = nearlyEqual(min, max);
   const [low, high] = constant ? [min - 0.5, max + 0.5] : [min, max];
   const counts = histogram(values, low, high, BINS);
   const most = Math.max(...counts, 1);

@@ -10,13 +10,13 @@ const BLOCK = { rows: 64, columns: 16 };
 const MOST_BLOCKS = 96;
 const PAUSE = 60;
 
+/** @typedef {{width: number, header: Node|string, numeric: boolean, sorted?: "ascending"|"descending"|null}} Column */
 /**
  * @typedef {object} Options
  * @property {string} label
  * @property {number} rows
- * @property {{width: number, header: () => Node|string, numeric: boolean, sorted?: boolean}[]} [columns] all of them, or
- * @property {number} [columnCount] how many there are
- * @property {(column: number) => {width: number, header: Node|string, numeric: boolean, sorted?: boolean}} column
+ * @property {number} columnCount
+ * @property {(column: number) => Column} column
  * @property {(row: number) => string} rowName
  * @property {(rows: [number, number], columns: [number, number], signal: AbortSignal) =>
  *     Promise<(row: number, column: number) => string|undefined>} load
@@ -29,10 +29,11 @@ export class Grid {
   constructor(options) {
     this.options = options;
     this.rows = options.rows;
-    this.columnCount = options.columnCount ?? 1;
+    this.columnCount = options.columnCount;
     /** @type {Map<string, (row: number, column: number) => string|undefined>} */
     this.blocks = new Map();
     this.old = new Map();
+    this.failed = new Set();
     /** @type {Map<string, AbortController>} */
     this.loading = new Map();
     this.row = 0;
@@ -72,13 +73,13 @@ export class Grid {
   /** @param {number} row @param {number} [column] brought to the top left */
   goTo(row, column = this.column) {
     this.row = Math.max(0, Math.min(row, this.rows - this.visibleRows));
-    this.column = Math.max(0, Math.min(column, this.columnCount - 1));
+    this.column = Math.max(0, Math.min(column, this.lastColumn()));
     this.syncScroll();
     this.render();
   }
 
   get visibleRows() {
-    return Math.max(1, Math.min(this.rows, Math.floor((this.scroller.clientHeight - ROW) / ROW)));
+    return Math.max(1, Math.min(this.rows, Math.floor(this.scroller.clientHeight / ROW) - 1));
   }
 
   get scaled() {
@@ -86,7 +87,10 @@ export class Grid {
   }
 
   layout() {
-    this.scroller.style.height = `${Math.min((this.rows + 1) * ROW + 14, Math.max(220, window.innerHeight * 0.62))}px`;
+    // Whole rows, and room for a scroll bar below them.
+    const seen = Math.min(this.rows, Math.max(6, Math.floor((window.innerHeight * 0.62) / ROW)));
+    const bar = this.scroller.offsetHeight - this.scroller.clientHeight;
+    this.scroller.style.height = `${(seen + 1) * ROW + Math.max(2, bar)}px`;
     this.offsets = [0];
     const limit = Math.min(this.columnCount, 50_000);
     for (let c = 0; c < limit; c += 1) this.offsets.push(this.offsets[c] + this.options.column(c).width);
@@ -139,15 +143,28 @@ export class Grid {
   shownColumns() {
     let room = this.scroller.clientWidth - this.nameWidth;
     const shown = [];
-    for (let c = this.column; c < this.columnCount && room > 0; c += 1) {
-      shown.push({ number: c, ...this.options.column(c) });
-      room -= shown.at(-1).width;
+    for (let c = this.column; c < this.columnCount; c += 1) {
+      const column = { number: c, ...this.options.column(c) };
+      room -= column.width;
+      // Half a number would be taken for another one.
+      if (room < 0 && shown.length) break;
+      shown.push(column);
     }
     return shown;
   }
 
   render() {
     if (!this.offsets || !this.scroller.clientHeight) return;
+    const [last, end] = this.paint();
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => {
+      if (last > this.row) this.loadShown([this.row, last], [this.column, end]);
+      this.options.onposition(this.row, this.column);
+    }, PAUSE);
+  }
+
+  /** Make what is seen, of what is there. @returns {[number, number]} the ends of the rows and of the columns */
+  paint() {
     const columns = this.shownColumns();
     this.table.setAttribute("aria-rowcount", String(this.rows + 1));
     this.table.setAttribute("aria-colcount", String(this.columnCount + 1));
@@ -156,11 +173,7 @@ export class Grid {
     const rows = [];
     for (let row = this.row; row < last; row += 1) rows.push(this.rowElement(row, columns));
     this.tbody.replaceChildren(...rows);
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => {
-      this.loadShown([this.row, last], [this.column, (columns.at(-1)?.number ?? 0) + 1]);
-      this.options.onposition(this.row, this.column);
-    }, PAUSE);
+    return [last, (columns.at(-1)?.number ?? 0) + 1];
   }
 
   renderHead(columns) {
@@ -170,8 +183,7 @@ export class Grid {
     const corner = el("td.v-corner", { "aria-colindex": 1 });
     corner.style.width = `${this.nameWidth}px`;
     const cells = columns.map(({ number, width, header, numeric, sorted }) => {
-      const sort = sorted ? "ascending" : null;
-      const cell = el(`th${numeric ? ".v-number" : ""}`, { scope: "col", "aria-colindex": number + 2, "aria-sort": sort }, header);
+      const cell = el(`th${numeric ? ".v-number" : ""}`, { scope: "col", "aria-colindex": number + 2, "aria-sort": sorted ?? null }, header);
       cell.style.width = `${width}px`;
       return cell;
     });
@@ -189,6 +201,7 @@ export class Grid {
 
   textAt(row, column) {
     const key = this.keyOf(row, column);
+    if (this.failed.has(key)) return "";
     return (this.blocks.get(key) ?? this.old.get(key))?.(row, column);
   }
 
@@ -223,7 +236,10 @@ export class Grid {
       this.keep(key, read);
       this.render();
     } catch (error) {
-      if (!controller.signal.aborted) this.say(textOf(error));
+      if (controller.signal.aborted) return;
+      this.failed.add(key);
+      this.say(textOf(error));
+      this.paint();
     } finally {
       if (this.loading.get(key) === controller) this.loading.delete(key);
       if (!this.loading.size) this.scroller.removeAttribute("aria-busy");
@@ -231,6 +247,7 @@ export class Grid {
   }
 
   keep(key, read) {
+    this.failed.delete(key);
     this.blocks.set(key, read);
     if (this.blocks.size > MOST_BLOCKS) this.blocks.delete(this.blocks.keys().next().value);
   }
@@ -253,7 +270,7 @@ export class Grid {
       const right = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
       if (event.target !== this.scroller || !(event.key in steps || right)) return;
       event.preventDefault();
-      if (right) this.goTo(this.row, Math.min(this.column + right, this.lastColumn()));
+      if (right) this.goTo(this.row, this.column + right);
       else this.goTo(this.row + steps[event.key]);
     });
   }

@@ -2,13 +2,14 @@
 
 import { COLORMAPS, colour, palette } from "../colormaps.js";
 import { Look } from "../look.js";
-import { quantiles, statisticsOf, ticks } from "../statistics.js";
+import { nearlyEqual, quantiles, statisticsOf, ticks } from "../statistics.js";
 import { formatShort, formatValue } from "../values.js";
 import { ArrayView, canDraw } from "./arrayview.js";
 import { AxesControl } from "./axes.js";
+import { costOf } from "./cost.js";
 import { el, newId, stateChoice } from "./dom.js";
 import { Figures } from "./figures.js";
-import { loadPlane, sampling } from "./plane.js";
+import { loadPlane, sampling, stepsFor } from "./plane.js";
 import { Raster } from "./raster.js";
 import { zoomButtons } from "./zoom.js";
 
@@ -27,17 +28,17 @@ export class HeatmapView extends ArrayView {
     this.buildField();
     this.axes = new AxesControl({ look: this.look, names: ["Rows", "Columns"], onlook: (look) => this.moved(look) });
     this.raster?.destroy();
+    this.bar = new ColourBar();
     this.raster = new Raster({
       label: "Heat map. Arrow keys move the cursor, plus and minus zoom, Shift and arrow keys move the region, 0 shows all.",
       onlook: (look) => this.moved(look),
       describe: (row, column) => this.describe(row, column),
       onsize: () => this.refresh(),
+      side: this.bar.element,
     });
-    this.bar = new ColourBar();
     this.figures = new Figures();
-    this.controls.append(this.axes.element, ...this.scaleControls(), zoomButtons(this.raster));
-    const picture = el("div.v-picture", {}, this.raster.element, this.bar.element);
-    this.body.append(el("div.v-columns", {}, picture, this.figures.element));
+    this.controls.append(this.axes.element, ...this.scaleControls(), zoomButtons(this.raster), this.limits());
+    this.body.append(el("div.v-columns", {}, this.raster.element, this.figures.element));
   }
 
   scaleControls() {
@@ -47,7 +48,6 @@ export class HeatmapView extends ArrayView {
       stateChoice(redraw, "cmap", "Colours", COLORMAPS, this.state.cmap).element,
       stateChoice(redraw, "scale", "Scale", [["linear", "linear"], ["log", "logarithmic"]], this.state.scale).element,
       (this.rangeChoice = stateChoice(redraw, "range", "Range", RANGES, chosen)).element,
-      this.limits(),
     ];
   }
 
@@ -76,6 +76,7 @@ export class HeatmapView extends ArrayView {
 
   async refresh() {
     this.raster.place(this.look);
+    if (!this.gate.passes(costOf(this.dataset.info, this.look, stepsFor(this.look, this.raster.pixels)))) return;
     const options = { field: this.drawn.name, part: this.part };
     await this.loader.run(
       (signal) => loadPlane(this.api, this.dataset.path, this.look, this.raster.pixels, { ...options, signal }),
@@ -95,11 +96,12 @@ export class HeatmapView extends ArrayView {
     const pixels = new Uint32Array(this.plane.values.length);
     colour(this.plane.values, pixels, colours, scale);
     this.raster.paint(this.plane, new Uint8ClampedArray(pixels.buffer));
-    this.bar.show(colours, scale);
+    this.bar.show(colours, scale, this.raster.size.height);
+    this.bar.element.hidden = !this.figuresOf.finite;
     const fixed = /^[^:]+:[^:]+$/.test(this.state.range ?? "");
     if (!fixed) this.rangeChoice.select.value = this.state.range ?? "full";
-    this.low.value = String(Number(scale.low.toPrecision(6)));
-    this.high.value = String(Number(scale.high.toPrecision(6)));
+    this.low.value = figure(scale.low);
+    this.high.value = figure(scale.high);
   }
 
   /** @returns {{low: number, high: number, log: boolean}} */
@@ -111,6 +113,7 @@ export class HeatmapView extends ArrayView {
     if (this.state.range === "robust") ({ low, high } = quantiles(this.plane.values, 0.02));
     else if (fixed && Number(fixed[1]) < Number(fixed[2])) [low, high] = [Number(fixed[1]), Number(fixed[2])];
     if (log && !(low > 0)) low = smallestPositive;
+    if (!fixed && nearlyEqual(low, high)) high = low;
     return { low, high, log };
   }
 
@@ -127,6 +130,10 @@ export class HeatmapView extends ArrayView {
   }
 }
 
+function figure(value) {
+  return Number.isFinite(value) ? String(Number(value.toPrecision(6))) : "";
+}
+
 /** The colours with the values that they stand for. */
 class ColourBar {
   constructor() {
@@ -135,8 +142,9 @@ class ColourBar {
     this.element = el("div.v-bar", { role: "img" }, this.canvas, this.labels);
   }
 
-  /** @param {Uint32Array} colours @param {{low: number, high: number, log: boolean}} scale */
-  show(colours, { low, high, log }) {
+  /** @param {Uint32Array} colours @param {{low: number, high: number, log: boolean}} scale @param {number} height */
+  show(colours, { low, high, log }, height) {
+    this.element.style.height = `${Math.max(height, 120)}px`;
     const pixels = new Uint8ClampedArray(colours.slice().reverse().buffer);
     this.canvas.getContext("2d").putImageData(new ImageData(pixels, 1, 256), 0, 0);
     const map = log ? Math.log10 : (x) => x;

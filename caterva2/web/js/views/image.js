@@ -4,9 +4,10 @@ import { Look } from "../look.js";
 import { statisticsOf } from "../statistics.js";
 import { ArrayView } from "./arrayview.js";
 import { AxesControl } from "./axes.js";
+import { costOf } from "./cost.js";
 import { el, stateChoice } from "./dom.js";
 import { Figures } from "./figures.js";
-import { loadPlane, sampling } from "./plane.js";
+import { loadPlane, sampling, stepsFor } from "./plane.js";
 import { Raster } from "./raster.js";
 import { zoomButtons } from "./zoom.js";
 
@@ -44,7 +45,7 @@ export class ImageView extends ArrayView {
       this.controls.append(order.element);
     }
     this.controls.append(zoomButtons(this.raster));
-    this.body.append(el("div.v-columns", {}, el("div.v-picture", {}, this.raster.element), this.figures.element));
+    this.body.append(el("div.v-columns", {}, this.raster.element, this.figures.element));
   }
 
   withColours(look) {
@@ -62,6 +63,7 @@ export class ImageView extends ArrayView {
   async refresh() {
     const look = new Look(this.look.shape.slice(0, -1), this.look.axes.slice(0, 2), this.look.regions.slice(0, -1));
     this.raster.place(look);
+    if (!this.gate.passes(costOf(this.dataset.info, this.look, stepsFor(this.look, this.raster.pixels)))) return;
     await this.loader.run(
       (signal) => loadPlane(this.api, this.dataset.path, this.look, this.raster.pixels, { signal }),
       (plane) => {

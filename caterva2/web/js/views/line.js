@@ -3,11 +3,12 @@
 import { Look } from "../look.js";
 import { parseNpy } from "../npy.js";
 import { statisticsOf } from "../statistics.js";
-import { formatValue } from "../values.js";
+import { formatCount, formatValue } from "../values.js";
 import { ArrayView, canDraw } from "./arrayview.js";
 import { AxesControl } from "./axes.js";
 import { Chart } from "./chart.js";
-import { el, stateChoice } from "./dom.js";
+import { costOf } from "./cost.js";
+import { stateChoice } from "./dom.js";
 import { Figures } from "./figures.js";
 import { stepFor } from "./plane.js";
 import { zoomButtons } from "./zoom.js";
@@ -39,7 +40,6 @@ export class LineView extends ArrayView {
     const scale = stateChoice(redraw, "scale", "Scale", [["linear", "linear"], ["log", "logarithmic"]], this.state.scale);
     this.controls.append(this.axes.element, scale.element, zoomButtons(this.chart));
     this.body.append(this.chart.element, this.figures.element);
-    this.body.append(el("p.v-hint", {}, "Drag across the plot to zoom in; double-click shows all."));
   }
 
   moved(look) {
@@ -52,7 +52,9 @@ export class LineView extends ArrayView {
     const look = this.look;
     this.chart.place(look);
     const step = stepFor(look.extent(look.axes[0]), this.chart.size.width * DENSITY);
-    const query = { slice_: look.text(new Map([[look.axes[0], step]])), field: this.drawn.name };
+    const steps = new Map([[look.axes[0], step]]);
+    if (!this.gate.passes(costOf(this.dataset.info, look, steps))) return;
+    const query = { slice_: look.text(steps), field: this.drawn.name };
     await this.loader.run(
       async (signal) => parseNpy(await this.api.array(this.dataset.path, query, { signal })),
       (array) => {
@@ -67,8 +69,8 @@ export class LineView extends ArrayView {
 
   note(look, step) {
     const all = look.extent(look.axes[0]);
-    if (step === 1) return `All ${all} values of this region`;
-    return `${this.values.length} of ${all} values: one in ${step} is read, so what lies between is not seen; zoom in to see all`;
+    if (step === 1) return `All ${formatCount(all)} values of this region`;
+    return `${formatCount(this.values.length)} of ${formatCount(all)} values: one in ${step} is read, so what lies between is not seen; zoom in to see all`;
   }
 
   draw() {

@@ -27,7 +27,7 @@ export class NotebookView extends FileView {
       this.loader.say(`This is no notebook: ${error.message}. Look at it as text.`);
       return [];
     }
-    this.links = linksOf(this.dataset.path, { download: this.api.downloadUrl, view: this.api.viewUrl });
+    this.links = linksOf(this.dataset.path, this.api);
     const rest = cells.length > MOST_CELLS ? [el("p.v-note", {}, `${cells.length - MOST_CELLS} more cells are not shown.`)] : [];
     return [el("article.v-notebook", {}, ...cells.slice(0, MOST_CELLS).map((cell) => this.cell(cell)), ...rest)];
   }

@@ -24,7 +24,7 @@ export class PdfView extends FileView {
     const link = el("a.v-button", { href: url, download: name }, "Save the PDF");
     // Browsers without a viewer would save what is in a frame, without being asked.
     const shown = navigator.pdfViewerEnabled
-      ? el("iframe.v-frame", { src: url, title: name })
+      ? el("iframe.v-pdf", { src: url, title: name })
       : el("p.v-note", {}, "This browser has no PDF viewer of its own.");
     return [el("p", {}, link), shown];
   }

@@ -1,6 +1,7 @@
 // Two axes of an array, as many values of them as the screen has pixels.
 
 import { parseNpy } from "../npy.js";
+import { formatCount } from "../values.js";
 
 /**
  * @typedef {object} Plane
@@ -27,9 +28,9 @@ import { parseNpy } from "../npy.js";
  */
 export async function loadPlane(api, path, look, pixels, { field, part, signal }) {
   const [rowAxis, columnAxis] = look.axes;
-  const rowStep = stepFor(look.extent(rowAxis), pixels.height);
-  const columnStep = stepFor(look.extent(columnAxis), pixels.width);
-  const slice_ = look.text(new Map([[rowAxis, rowStep], [columnAxis, columnStep]]));
+  const steps = stepsFor(look, pixels);
+  const [rowStep, columnStep] = [steps.get(rowAxis), steps.get(columnAxis)];
+  const slice_ = look.text(steps);
   const array = parseNpy(await api.array(path, { slice_, field }, { signal }));
   const [rows, columns] = [count(look.extent(rowAxis), rowStep), count(look.extent(columnAxis), columnStep)];
   const items = array.size / (rows * columns);
@@ -42,6 +43,16 @@ export async function loadPlane(api, path, look, pixels, { field, part, signal }
     at: (row, column) => array.at(place(row, column) * items),
     dtype: array.dtype,
   };
+}
+
+/**
+ * @param {import("../look.js").Look} look
+ * @param {{width: number, height: number}} pixels
+ * @returns {Map<number, number>} the steps of the two axes
+ */
+export function stepsFor(look, { width, height }) {
+  const [rowAxis, columnAxis] = look.axes;
+  return new Map([[rowAxis, stepFor(look.extent(rowAxis), height)], [columnAxis, stepFor(look.extent(columnAxis), width)]]);
 }
 
 /** @param {number} extent @param {number} pixels @returns {number} the step that reads no more than there are pixels */
@@ -67,9 +78,10 @@ function transposed(values, rows, columns, items) {
 
 /** @param {Plane} plane @returns {string} what of the region was read, for people */
 export function sampling({ rows, columns, rowStep, columnStep, rowRegion, columnRegion }) {
-  const all = `${rowRegion.stop - rowRegion.start} \u00d7 ${columnRegion.stop - columnRegion.start} values`;
+  const [height, width] = [rowRegion, columnRegion].map(({ start, stop }) => formatCount(stop - start));
+  const all = `${height} \u00d7 ${width} values`;
   if (rowStep * columnStep === 1) return `All ${all} of this region`;
-  return `${rows} \u00d7 ${columns} of ${all}: ${every(rowStep, "row")}, ${every(columnStep, "column")}`;
+  return `${formatCount(rows)} \u00d7 ${formatCount(columns)} of ${all}: ${every(rowStep, "row")}, ${every(columnStep, "column")}`;
 }
 
 function every(step, what) {

@@ -9,6 +9,7 @@ const BOTTOM = 24;
 const TOP = 8;
 const RIGHT = 8;
 const LEAST_DRAG = 6;
+const HINT = "Drag to zoom in, double-click for all. Arrow keys move the cursor, + and \u2212 zoom, 0 shows all.";
 
 /**
  * @typedef {object} Options
@@ -16,11 +17,13 @@ const LEAST_DRAG = 6;
  * @property {(look: import("../look.js").Look) => void} onlook zoomed or moved
  * @property {(row: number, column: number) => string} describe the value of a sample
  * @property {() => void} onsize there are other pixels to fill
+ * @property {HTMLElement} [side] what stands beside the picture
  */
 
 export class Raster {
   /** @param {Options} options */
-  constructor({ label, onlook, describe, onsize }) {
+  constructor({ label, onlook, describe, onsize, side }) {
+    this.side = side;
     this.onlook = onlook;
     this.describe = describe;
     /** @type {import("../look.js").Look|null} */
@@ -36,8 +39,8 @@ export class Raster {
       { tabindex: 0, role: "application", "aria-roledescription": "zoomable picture", "aria-label": label },
       this.window, this.marks,
     );
-    this.readout = el("output.v-readout", { "aria-live": "off" }, "\u00a0");
-    this.element = el("div.v-raster", {}, this.plot, this.readout);
+    this.readout = el("output.v-readout", { "aria-live": "off" }, HINT);
+    this.element = el("div.v-raster", {}, el("div.v-picture", {}, this.plot, side ?? null), this.readout);
     this.listen();
     this.stopResizing = onResize(this.element, () => {
       if (!this.look || this.element.clientWidth === this.width) return;
@@ -55,7 +58,7 @@ export class Raster {
     this.look = look;
     this.width = this.element.clientWidth || 640;
     const [rows, columns] = this.extents();
-    const room = { width: Math.max(120, this.width - LEFT - RIGHT), height: roomHeight(this.width) };
+    const room = { width: Math.max(120, this.width - LEFT - RIGHT - (this.side?.offsetWidth ?? 0)), height: roomHeight(this.width) };
     const square = rows / columns < 8 && columns / rows < 8;
     const cell = Math.min(room.width / columns, room.height / rows);
     this.size = square

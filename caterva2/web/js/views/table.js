@@ -25,7 +25,7 @@ export class TableView extends ArrayView {
       this.body.append(el("p.v-note", {}, `This array is empty: its shape is (${shape.join(", ")}).`));
       return;
     }
-    this.dtype = parseDtype(this.dataset.info.dtype);
+    this.dtype = dtypeOf(this.dataset.info.dtype);
     this.buildChoices();
     this.look = Look.of(shape, Math.min(shape.length, 2), this.state);
     this.axes = new AxesControl({ look: this.look, names: ["Rows", "Columns"], onlook: (look) => this.moved(look) });
@@ -118,6 +118,15 @@ export class TableView extends ArrayView {
   destroy() {
     this.grid?.destroy();
     super.destroy();
+  }
+}
+
+/** @returns {import("../dtypes.js").Dtype} raw bytes for what is unknown here; the values come with a dtype of their own */
+function dtypeOf(form) {
+  try {
+    return parseDtype(form);
+  } catch {
+    return { kind: "V", size: 1, little: true };
   }
 }
 
