@@ -232,7 +232,13 @@ class Client:
         return download_file(self.session, DatasetPath.parse(str(dataset)), localpath, progress)
 
     def upload(
-        self, localpath: Content, dataset: Path_, *, if_match: str | None = None, create: bool = False
+        self,
+        localpath: Content,
+        dataset: Path_,
+        *,
+        if_match: str | None = None,
+        create: bool = False,
+        unpack: bool = False,
     ) -> PurePosixPath:
         """Write a dataset into `@public`, `@shared` or `@personal`; it is there, whole, when this returns.
 
@@ -241,20 +247,42 @@ class Client:
             dataset: its path; `.b2nd` and `.b2frame` hold Blosc2 data, anything else is a plain file.
             if_match: the version (`etag`) that it replaces; another one is not replaced.
             create: whether it must be new.
+            unpack: whether this is a zip or tar file, and `dataset` the new folder for what is in it; all of that is
+                there when this returns, or nothing.
 
         Returns:
             The path that it has.
 
         Raises:
             VersionChangedError: if another version is there.
+            ConflictError: if an archive's folder is there already.
 
         Examples:
             >>> client.upload(np.arange(1000), "@personal/a.b2nd")
             PurePosixPath('@personal/a.b2nd')
         """
         return uploads.upload(
-            self.session, localpath, DatasetPath.parse(str(dataset)), if_match=if_match, create=create
+            self.session,
+            localpath,
+            DatasetPath.parse(str(dataset)),
+            if_match=if_match,
+            create=create,
+            unpack=unpack,
         )
+
+    def get_quota(self) -> dict[str, int | None]:
+        """Return the bytes that the user has written, `used`, and may write, `limit`; of all users `total_...`.
+
+        None is no limit, and where there is none nothing is counted.
+        """
+        found = self.session.get("api/quota").json()
+        if not isinstance(found, dict):
+            raise BadGatewayError(f"{self.urlbase} answers with something that is no quota")
+        return found
+
+    def make_folder(self, path: Path_) -> PurePosixPath:
+        """Make an empty folder in `@public`, `@shared` or `@personal`; returns its path."""
+        return uploads.make_folder(self.session, DatasetPath.parse(str(path)))
 
     def append(self, dataset: Path_, data: Content) -> tuple[int, ...]:
         """Append the rows of an array to one that is there; returns the new shape."""

@@ -18,7 +18,13 @@ Content: TypeAlias = Any
 
 
 def upload(
-    session: Session, content: Content, path: DatasetPath, *, if_match: str | None = None, create: bool = False
+    session: Session,
+    content: Content,
+    path: DatasetPath,
+    *,
+    if_match: str | None = None,
+    create: bool = False,
+    unpack: bool = False,
 ) -> PurePosixPath:
     """Write a dataset; it is there, whole, when this returns.
 
@@ -28,6 +34,7 @@ def upload(
         path: the dataset; `.b2nd` and `.b2frame` hold Blosc2 data, anything else is a plain file.
         if_match: the version (ETag) that it replaces; another one is not replaced.
         create: whether it must be new.
+        unpack: whether the content is an archive, and the path the folder, which must be new, for what is in it.
 
     Returns:
         The path that it has.
@@ -35,7 +42,8 @@ def upload(
     Raises:
         VersionChangedError: if there is another version.
     """
-    return _path(_send(session, "api/upload", content, path, _conditions(if_match, create=create)))
+    conditions = _conditions(if_match, create=create)
+    return _path(_send(session, "api/upload", content, path, conditions, {"unpack": "true"} if unpack else None))
 
 
 def append(session: Session, content: Content, path: DatasetPath) -> tuple[int, ...]:
@@ -68,11 +76,23 @@ def lazyexpr(
     return _path(session.post("api/lazyexpr/", body=body).json())
 
 
-def _send(session: Session, route: str, content: Content, path: DatasetPath, conditions: dict[str, str]) -> Any:
+def make_folder(session: Session, path: DatasetPath) -> PurePosixPath:
+    """Make an empty folder; returns its path."""
+    return _path(session.post("api/folder", str(path)).json())
+
+
+def _send(
+    session: Session,
+    route: str,
+    content: Content,
+    path: DatasetPath,
+    conditions: dict[str, str],
+    params: dict[str, str] | None = None,
+) -> Any:
     if isinstance(content, str | PurePath):
         with Path(content).open("rb") as file:
-            return session.send(route, str(path), file, conditions).json()
-    return session.send(route, str(path), _bytes(content), conditions).json()
+            return session.send(route, str(path), file, conditions, params).json()
+    return session.send(route, str(path), _bytes(content), conditions, params).json()
 
 
 def _bytes(content: Content) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable, Iterator
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,7 +17,7 @@ from caterva2.models import FollowedRoot, Freshness, Health
 from caterva2.paths import DatasetPath, RootName
 from caterva2.subscriber.callers import Caller
 from caterva2.subscriber.catalog import Root
-from caterva2.subscriber.routes.state import State, state_of
+from caterva2.subscriber.routes.state import State, flag_of, state_of
 
 
 async def get_roots(request: Request) -> Response:
@@ -63,7 +64,7 @@ async def subscribe(request: Request) -> Response:
 
 
 async def get_list(request: Request) -> Response:
-    """`GET /api/list/{path}`: the datasets of a root or below a directory, or the name of a dataset."""
+    """`GET /api/list/{path}?folders=`: the datasets of a root or below a directory, or the name of a dataset."""
     state, path = state_of(request), DatasetPath.parse(request.path_params["path"])
     caller = await state.callers.caller(request)
     try:
@@ -77,7 +78,18 @@ async def get_list(request: Request) -> Response:
         headers = await _follow_and_refresh(state, path.root)
         found = await asyncio.to_thread(state.catalog.names, path)
     names = await asyncio.to_thread(_readable, state, caller, path, found)
+    if flag_of(request, "folders"):
+        own = await asyncio.to_thread(state.own.folders, caller, path) if path.root.own else []
+        names = sorted({*names, *_folders(names), *state.permissions.readable(caller, path.root, own, path.name)})
     return json_response(names, headers=headers)
+
+
+def _folders(names: Iterable[str]) -> Iterator[str]:
+    """The folders that hold datasets, each with a slash at its end."""
+    for name in names:
+        for i, letter in enumerate(name):
+            if letter == "/":
+                yield name[: i + 1]
 
 
 def _readable(state: State, caller: Caller, path: DatasetPath, found: list[str]) -> list[str]:

@@ -23,8 +23,8 @@ from caterva2.subscriber.intake import FrameSpool
 from caterva2.subscriber.placing import Condition
 from caterva2.subscriber.routes.forms import sent_file
 from caterva2.subscriber.routes.pieces import pieces_in_thread
-from caterva2.subscriber.routes.state import State, state_of
-from caterva2.subscriber.userwrites import Told, Upload
+from caterva2.subscriber.routes.state import State, flag_of, state_of
+from caterva2.subscriber.userwrites import Archive, Told, Upload
 
 _Result = TypeVar("_Result")
 _OWN: Final = "@personal or @shared or @public roots"
@@ -41,13 +41,25 @@ class Transfer(BaseModel):
 
 
 async def upload(request: Request) -> Response:
-    """`POST /api/upload/{path}`: write a dataset; the answer is its path."""
+    """`POST /api/upload/{path}`: write a dataset, or with `?unpack=true` a folder; the answer is its path."""
     state, caller, path = await _writer(request)
+    if flag_of(request, "unpack"):
+        with await in_thread(state, state.writes.begin_archive, caller, path) as archive:
+            await _receive(state, request, archive)
+            tell(state, await in_thread(state, archive.finish))
+        return json_response(str(path))
     with await in_thread(state, state.writes.begin, caller, path, condition_of(request)) as sent:
         await _receive(state, request, sent)
         told = await in_thread(state, sent.finish)
     tell(state, told)
     return json_response(str(path), headers={"ETag": quoted(told.etag)})
+
+
+async def make_folder(request: Request) -> Response:
+    """`POST /api/folder/{path}`: make an empty folder; the answer is its path."""
+    state, caller, path = await _writer(request)
+    await in_thread(state, state.writes.make_folder, caller, path)
+    return json_response(str(path))
 
 
 async def append(request: Request) -> Response:
@@ -58,6 +70,14 @@ async def append(request: Request) -> Response:
         told, shape = await in_thread(state, sent.append)
     tell(state, told)
     return json_response(list(shape), headers={"ETag": quoted(told.etag)})
+
+
+async def quota(request: Request) -> Response:
+    """`GET /api/quota`: how much the user, and all together, have written of what they may."""
+    state = state_of(request)
+    caller = await state.callers.caller(request)
+    state.permissions.check(caller, "write", DatasetPath.parse("@public"))
+    return json_response(state.writes.figures(caller), headers={"Cache-Control": "no-store"})
 
 
 async def remove(request: Request) -> Response:
@@ -177,7 +197,7 @@ def _refused_as(detail: str) -> Iterator[None]:
         raise BadRequestError(detail) from None
 
 
-async def _receive(state: State, request: Request, sent: Upload) -> None:
+async def _receive(state: State, request: Request, sent: Upload | Archive) -> None:
     async for piece in sent_file(request):
         await in_thread(state, sent.write, piece)
 
@@ -208,6 +228,8 @@ async def in_thread(state: State, work: Callable[..., _Result], *args: object, *
 
 ROUTES = (
     dataset_route("/api/upload", upload, ["POST"]),
+    Route("/api/quota", quota),
+    dataset_route("/api/folder", make_folder, ["POST"]),
     dataset_route("/api/append", append, ["POST"]),
     dataset_route("/api/remove", remove, ["POST"]),
     Route("/api/move/", move, methods=["POST"]),

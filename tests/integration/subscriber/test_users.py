@@ -316,8 +316,9 @@ EXPECTED: Mapping[str, tuple[Any, Any, Any]] = {
     **{
         f"POST /api/{name}/{{path:path}} {root}/x": LOGIN
         for root in ("@public", "@shared", "@personal")
-        for name in ("upload", "append", "remove")
+        for name in ("upload", "folder", "append", "remove")
     },
+    "GET /api/quota": LOGIN,
     "POST /api/move/": LOGIN,
     "POST /api/copy/": LOGIN,
     "POST /api/lazyexpr/": LOGIN,
