@@ -18,9 +18,10 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from caterva2.errors import BadRequestError, TooLargeError, UnavailableError
-from caterva2.evaluation import Accumulator, Array, Bound, Form, Leaf, Region, cut, part_of, region_of
+from caterva2.evaluation import Bound, Form, Leaf, Region, cut, part_of, region_of
 from caterva2.expressions import Expression, Field, Node, Operand, Reduction
 from caterva2.paths import DatasetPath
+from caterva2.reductions import Accumulator, Array
 from caterva2.slices import Axis, Selection, Slice
 from caterva2.subscriber.answers import KeptAnswers, Query, Request, assemble, frame_of
 from caterva2.subscriber.callers import ANONYMOUS, Caller
@@ -374,14 +375,13 @@ class _Run:
         """Reduce part by part; what other parts of the result need too is kept."""
         if (known := self._reduced.get((node, region))) is not None:
             return known
-        source, axes = self.bound.source_of(node, region), self.bound.reduced(node)
-        counts = [1 if i in axes else axis.count for i, axis in enumerate(source)]
-        form = self.bound.form_of(node)
-        _check_size(math.prod(counts) * form.dtype.itemsize, self._limits)
-        total = Accumulator(node.function, counts, axes, self.bound.form_of(node.of).dtype, form.dtype)
+        source = self.bound.source_of(node, region)
+        nbytes = math.prod(axis.count for axis in region) * self.bound.form_of(node).dtype.itemsize
+        _check_size(nbytes, self._limits)
+        shape = [axis.count for axis in source]
+        total = Accumulator(node.function, shape, self.bound.reduced(node), self.bound.form_of(node.of).dtype)
         async for where, values in self._parts(node.of, source):
-            target = tuple(slice(0, 1) if i in axes else side for i, side in enumerate(where))
-            await asyncio.to_thread(total.add, target, values)
+            await asyncio.to_thread(total.add, where, values)
         result = total.result().reshape([axis.count for axis in region])
         if sum(array.nbytes for array in self._reduced.values()) + result.nbytes <= _MOST_KEPT:
             self._reduced[node, region] = result

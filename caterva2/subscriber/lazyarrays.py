@@ -17,13 +17,13 @@ import blosc2
 import numpy as np
 
 from caterva2.errors import BadRequestError, ConflictError, ExpressionError, NotFoundError
-from caterva2.evaluation import Array
 from caterva2.expressions import Expression
 from caterva2.frames import Skeleton
 from caterva2.metadata import describe
 from caterva2.models import ArrayInfo, DatasetEntry, LazyArrayInfo, timestamp
 from caterva2.paths import DatasetPath, RootName
 from caterva2.records import digest_of, digest_text
+from caterva2.reductions import Array
 from caterva2.slices import Slice
 from caterva2.subscriber.answers import Query, frame_of
 from caterva2.subscriber.callers import Caller
