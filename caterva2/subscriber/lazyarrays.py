@@ -197,7 +197,9 @@ class LazyArrays:
         try:
             return await self._evaluator.run(definition.expression, definition.operands, work, caller)
         except NotFoundError as error:
-            names = ", ".join(f"{name} = {path}" for name, path in definition.operands.items())
+            pairs = [(name, str(path)) for name, path in definition.operands.items()]
+            missing = [pair for pair in pairs if pair[1] in error.detail] or pairs
+            names = ", ".join(f"{name} = {path}" for name, path in missing)
             raise NotFoundError(f"an operand is not there: {error.detail} ({names})") from None
 
     async def _resolved(self, definition: Definition, caller: Caller, within: tuple[DatasetPath, ...]) -> _Whole:
