@@ -11,11 +11,13 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 from caterva2.address import Address
 from caterva2.settings.kinds import (
+    AccessTable,
     BrokerUrl,
     BusPrefix,
     BusUrl,
     CacheSize,
     Directory,
+    GroupsTable,
     ListenAddress,
     LogLevel,
     MqttListener,
@@ -204,6 +206,10 @@ class SubscriberSettings(_Registering, ServiceSettings):
     """What logins are signed with; "" is no users. Better put into CATERVA2_SECRET, or .env, than into a file."""
     login: Switch = True
     """Whether users may log in, where there is a secret; without it nothing is written."""
+    access: AccessTable = {}
+    """Who reads which published roots and paths: "anonymous", "users", or a list of e-mail addresses and groups."""
+    groups: GroupsTable = {}
+    """The e-mail addresses in each group that `access` names."""
     maxusers: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """How many users there may be; 0 is any number."""
     bus: BusSettings = BusSettings()

@@ -27,7 +27,9 @@ from caterva2.daemon.http import error_handlers
 from caterva2.daemon.locator import bus_urls
 from caterva2.daemon.statedir import StateDir
 from caterva2.daemon.supervisor import Supervisor
+from caterva2.errors import SettingsError
 from caterva2.settings import SubscriberSettings
+from caterva2.subscriber.access import AccessRules
 from caterva2.subscriber.accounts import Accounts
 from caterva2.subscriber.attempts import Attempts
 from caterva2.subscriber.catalog import Catalog
@@ -76,6 +78,7 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
         blosc2.set_releasegil(True)
         # A file that is missing is the only thing to be said then.
         tls = client_tls(settings.bus)
+        rules = _rules(settings)
         async with AsyncExitStack() as stack:
             directory = stack.enter_context(StateDir(settings.statedir)).path
             store = stack.enter_context(CatalogStore(directory / "catalog.sqlite"))
@@ -103,7 +106,7 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
                 stack.push_async_callback(follower.leave)
                 tasks.start(follower.follow(), "follow the bus")
             tasks.start(_tidy(mirrors), "tidy the cache")
-            callers, permissions = Callers(accounts, settings.urlbase), Permissions(users=accounts is not None)
+            callers, permissions = Callers(accounts, settings.urlbase), Permissions(accounts is not None, rules)
             asked = (callers, permissions, accounts)
             evaluator = Evaluator(reader, _limits(settings))
             lazy = LazyArrays(evaluator, own, permissions, follower.subscribe)
@@ -136,6 +139,13 @@ async def _own_roots(settings: SubscriberSettings, places: Places, tasks: Superv
     await asyncio.to_thread(writes.clear)
     tasks.start(asyncio.to_thread(writes.count), "count the own roots")
     return UserRoots(places), writes
+
+
+def _rules(settings: SubscriberSettings) -> AccessRules:
+    rules = AccessRules.parse(settings.access, settings.groups)
+    if rules.needs_users and not settings.with_users:
+        raise SettingsError("subscriber.access lets only users read: set CATERVA2_SECRET, or there are none")
+    return rules
 
 
 def _limits(settings: SubscriberSettings) -> Limits:

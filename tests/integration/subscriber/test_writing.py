@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-import argon2
 import blosc2
 import httpx
 import numpy as np
@@ -22,12 +21,10 @@ from caterva2.client import Client, Root, get_auth_cookie
 from caterva2.client.files import Dataset
 from caterva2.errors import ForbiddenError, NotFoundError, TooLargeError, VersionChangedError
 from caterva2.example import HELLO, README, write_example
-from caterva2.subscriber.users import FILE, UserStore
-from tests.integration.chain.daemons import ROOT, Chain, running_chain
+from tests.integration.chain.daemons import PASSWORD, ROOT, Chain, add_users, running_chain
 from tests.support.upstream import run_upstream
 
 ANN, BOB = "ann@example.com", "bob@example.com"
-PASSWORD = "foobar11"
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +33,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     directory = tmp_path_factory.mktemp("writing")
     write_example(directory / ROOT)
     with running_chain(directory, secret="a secret that nobody guesses", user_quota=8 << 20) as chain:
-        quick = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-        with UserStore(chain.subscriber.settings.statedir / FILE) as store:
-            for mail in (ANN, BOB):
-                store.add(mail, quick.hash(PASSWORD), superuser=False)
+        add_users(chain, ANN, BOB)
         yield chain
 
 
