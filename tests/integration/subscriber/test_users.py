@@ -333,6 +333,12 @@ EXPECTED: Mapping[str, tuple[Any, Any, Any]] = {
     "GET /api/deluser/{username} nobody@example.com": SUPERUSER,
     "POST /api/deluser/{username} nobody@example.com": SUPERUSER,
     "GET /api/listusers/": SUPERUSER,
+    "POST /auth/tokens": LOGIN,
+    "GET /auth/tokens": LOGIN,
+    "DELETE /auth/tokens/{id} nosuch": LOGIN,
+    "POST /auth/reset-link": SUPERUSER,
+    "POST /auth/forgot-password": OPEN,
+    "POST /auth/reset-password": OPEN,
     "POST /auth/jwt/logout": LOGIN,
     # The rest of these is a stream without an end.
     "GET /api/events @personal": (401, None, None),
