@@ -25,6 +25,8 @@ ReadLeaf = Callable[[Leaf, Region], Any]
 _NUMBERS = "biufc"
 # Bytes of one item; NumPy can join texts to longer ones.
 _MOST_ITEM = 1 << 20
+# Axes of an array; of 16, which Blosc2 can have, its frames do not say how many they are.
+_MOST_AXES = 15
 
 
 def _contains(text: Any, part: Any) -> Any:
@@ -216,6 +218,8 @@ class Bound:
                 form = self._call(node)
         if form.dtype.itemsize > _MOST_ITEM:
             raise ExpressionError(f"items of {form.dtype.itemsize} bytes are too large to be computed with")
+        if len(form.shape) > _MOST_AXES:
+            raise ExpressionError(f"{len(form.shape)} axes are too many: at most {_MOST_AXES} are computed with")
         self._forms[node] = form
         self._samples[node] = np.ones(1, form.dtype) if form.dtype.kind != "V" else None
         return width + form.dtype.itemsize

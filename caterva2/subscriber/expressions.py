@@ -19,7 +19,8 @@ import numpy as np
 
 from caterva2.errors import BadRequestError, TooLargeError, UnavailableError
 from caterva2.evaluation import Bound, Form, Leaf, Region, cut, part_of, region_of
-from caterva2.expressions import Expression, Field, Node, Operand, Reduction
+from caterva2.expressions import Expression, Field, Join, Node, Operand, Reduction
+from caterva2.frames import Geometry
 from caterva2.paths import DatasetPath
 from caterva2.reductions import Accumulator, Array
 from caterva2.slices import Axis, Selection, Slice
@@ -36,6 +37,10 @@ _MOST_KEPT = 64 << 20
 # to wait long for a processor.
 _AT_ONCE, _EACH = 3, 2
 
+# Bytes of a chunk of an operand on whose grid a join is laid.
+_LARGE_CHUNK = 1 << 20
+
+Grid = tuple[tuple[int, ...], tuple[int, ...]]
 Result = TypeVar("Result")
 
 
@@ -126,13 +131,25 @@ class Computation:
         return self._run.bound.form
 
     @property
-    def grid(self) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-        """The chunk and block shapes of an operand of the result's shape, if there is one."""
+    def grid(self) -> Grid | None:
+        """The chunk and block shapes of an operand of the result's shape, or of one that is joined, if there is one."""
         for read in self.reads:
             geometry = geometry_of(read.frame)
             if geometry.shape == self.form.shape:
                 return geometry.chunks, geometry.blocks
-        return None
+        grids = (self._joined_grid(geometry_of(read.frame)) for read in self.reads)
+        return next((grid for grid in grids if grid is not None), None)
+
+    def _joined_grid(self, geometry: Geometry) -> Grid | None:
+        """That of an operand of a join, unless it would make many small chunks."""
+        root, shape = self._run.bound.root, self.form.shape
+        if not isinstance(root, Join) or math.prod(geometry.chunks) * self.form.dtype.itemsize < _LARGE_CHUNK:
+            return None
+        at, chunks, blocks = root.axis % len(shape), geometry.chunks, geometry.blocks
+        if root.function == "stack":
+            chunks, blocks = (*chunks[:at], 1, *chunks[at:]), (*blocks[:at], 1, *blocks[at:])
+        fits = len(chunks) == len(shape) and all(side <= extent for side, extent in zip(chunks, shape, strict=True))
+        return (chunks, blocks) if fits else None
 
     async def values(self, key: Slice, *, limited: bool = True) -> Array:
         """Compute a slice of the result.

@@ -208,6 +208,7 @@ UNFIT = [
     ("stack((i4, i4), axis=3)", "out of bounds for 3 axes"),
     ("concat((t['s'], t['n']))", "items of |S4 and int32 do not go together"),
     ("concat((t, t)) + 1", "has fields"),
+    ("stack((" * 14 + "i4" + ",))" * 14, "16 axes are too many"),
     ("concat((t, t['n']))", "do not go together"),
     ("sum(t['s'])", "there is no sum of |S4"),
     ("sum(t)", "there is no sum of"),

@@ -354,16 +354,51 @@ def test_refuses_to_join(client: Client, change: dict[str, Any], status: int, wo
     assert "bad.b2nd" not in client.get_list("@personal")
 
 
+def test_what_no_array_can_hold(client: Client) -> None:
+    """What is too large for an array is refused, be it kept or computed when it is read."""
+    huge, column, row = ((1 << 40,), (1 << 22,)), ((1 << 24, 1), None), ((1, 1 << 24), None)
+    for name, (shape, chunks) in {"huge": huge, "column": column, "row": row}.items():
+        client.upload(blosc2.uninit(shape, "f8", chunks=chunks, contiguous=True), f"@personal/{name}.b2nd")
+    outer = {"expression": "a * b", "operands": {"a": "@personal/column.b2nd", "b": "@personal/row.b2nd"}}
+    refused = [
+        post(client, {"srcs": ["@personal/huge.b2nd"] * 256, "dst": "@personal/bad.b2nd", "axis": 0}, "concat"),
+        *(post(client, outer | {"name": "bad", "compute": compute}) for compute in (False, True)),
+    ]
+
+    assert [400] * 3 == [each.status_code for each in refused], [each.text for each in refused]
+    assert all("larger than can be kept" in each.json()["detail"] for each in refused)
+    assert "bad.b2nd" not in client.get_list("@personal")
+
+
+def test_a_join_of_large_chunks_has_their_grid(client: Client) -> None:
+    """Each chunk of a join of arrays with large chunks is made of one of theirs."""
+    values = np.arange(600_000).reshape(300, 2000)
+    client.upload(blosc2.asarray(values, chunks=(100, 2000), blocks=(10, 2000)), "@personal/parts.b2nd")
+    lazy(client, "stacked", "stack((a, -a), axis=1)", a="@personal/parts.b2nd")
+    lazy(client, "joined", "concat((-a, a), axis=1)", a="@personal/parts.b2nd")
+    stacked, joined = (client.get_info(f"@personal/{name}.b2nd") for name in ("stacked", "joined"))
+
+    assert ([100, 1, 2000], [10, 1, 2000]) == (stacked["chunks"], stacked["blocks"])
+    assert ([100, 2000], [10, 2000]) == (joined["chunks"], joined["blocks"])
+    np.testing.assert_array_equal(-values[250], client.fetch("@personal/stacked.b2nd", "250, 1"))
+    client.remove("@personal/parts.b2nd")
+
+
 def test_joins_256_arrays(client: Client) -> None:
     """As many arrays as a request may name go into one expression; `If-None-Match` is honoured."""
-    client.upload(np.array([7], "u1"), "@personal/seven.b2nd")
-    paths = [str(client.copy("@personal/seven.b2nd", f"@personal/sevens/{n}.b2nd")) for n in range(256)]
-    body = {"srcs": paths, "dst": "@personal/sevens.b2nd", "axis": 1}
+    for n in range(16):
+        client.upload(np.array([n], "u1"), f"@personal/many/0/{n}.b2nd")
+    for n in range(1, 16):
+        client.copy("@personal/many/0", f"@personal/many/{n}")
+    paths = [f"@personal/{name}" for name in sorted(client.get_list("@personal")) if name.startswith("many/")]
+    body = {"srcs": paths, "dst": "@personal/many.b2nd", "axis": 1}
     made = [post(client, body, "stack", **{"if-none-match": "*"}).status_code for _ in range(2)]
 
     assert [200, 412] == made
-    assert (1, 256) == client.fetch("@personal/sevens.b2nd").shape
-    client.remove("@personal/sevens")
+    assert [int(path.rpartition("/")[2].removesuffix(".b2nd")) for path in paths] == list(
+        client.fetch("@personal/many.b2nd")[0]
+    )
+    client.remove("@personal/many")
 
 
 # -- moving about -----------------------------------------------------------------------------------------
