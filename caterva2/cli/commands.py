@@ -376,6 +376,38 @@ def lazyexpr(context: Context, args: argparse.Namespace) -> None:
     _tell(context, args, str(context.client.lazyexpr(args.name, args.expression, operands, args.compute)))
 
 
+def add_concatenate(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli concatenate`."""
+    _add_join(_add(subparsers, common, "concatenate", concatenate), "an axis that they have; all others are alike")
+
+
+def concatenate(context: Context, args: argparse.Namespace) -> None:
+    """Make an array of others, one after the other along an axis, and print its path.
+
+    An array of this name is replaced.
+    """
+    _tell(context, args, str(context.client.concatenate(args.sources, args.target, args.axis)))
+
+
+def add_stack(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli stack`."""
+    _add_join(_add(subparsers, common, "stack", stack), "where the new axis is")
+
+
+def stack(context: Context, args: argparse.Namespace) -> None:
+    """Make an array of others of one shape, side by side along a new axis, and print its path.
+
+    An array of this name is replaced.
+    """
+    _tell(context, args, str(context.client.stack(args.sources, args.target, args.axis)))
+
+
+def _add_join(parser: argparse.ArgumentParser, axis: str) -> None:
+    parser.add_argument("sources", metavar="SOURCE", nargs="+", help="arrays of any root, in their order")
+    parser.add_argument("target", metavar="TARGET", help="the new array, such as @personal/all.b2nd")
+    parser.add_argument("--axis", metavar="N", type=int, default=0, help=f"{axis} (0)")
+
+
 def _add_transfer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help="a file or folder")
     parser.add_argument("target", metavar="TARGET", help="its new name, or a folder that it goes into")
@@ -597,6 +629,8 @@ COMMANDS = (
     add_copy,
     add_remove,
     add_lazyexpr,
+    add_concatenate,
+    add_stack,
     add_verify,
     add_login,
     add_logout,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, TypeAlias
 
@@ -13,6 +13,7 @@ from caterva2.client.session import Session
 from caterva2.errors import BadGatewayError, BadRequestError
 from caterva2.paths import DatasetPath
 
+Path_ = str | PurePath
 Content: TypeAlias = Any
 """What can be sent: the path of a file, bytes, a Blosc2 object, or what NumPy makes an array of."""
 
@@ -68,7 +69,7 @@ def transfer(session: Session, route: str, source: str, target: str) -> PurePosi
 
 
 def lazyexpr(
-    session: Session, name: str, expression: str, operands: Mapping[str, str | PurePath], *, compute: bool
+    session: Session, name: str, expression: str, operands: Mapping[str, Path_], *, compute: bool
 ) -> PurePosixPath:
     """Store an expression, or the values that it has now; returns the path of the dataset."""
     named = {operand: str(path) for operand, path in operands.items()}
@@ -79,6 +80,12 @@ def lazyexpr(
 def make_folder(session: Session, path: DatasetPath) -> PurePosixPath:
     """Make an empty folder; returns its path."""
     return _path(session.post("api/folder", str(path)).json())
+
+
+def join(session: Session, route: str, sources: Iterable[Path_], target: Path_, axis: int) -> PurePosixPath:
+    """Make an array of others; returns its path."""
+    body = {"srcs": [str(source) for source in sources], "dst": str(target), "axis": int(axis)}
+    return _path(session.post(f"{route}/", body=body).json())
 
 
 def _send(

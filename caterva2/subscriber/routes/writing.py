@@ -175,12 +175,17 @@ async def _writer(request: Request) -> tuple[State, Caller, DatasetPath]:
     return state, caller, path
 
 
-async def _transfer(request: Request, what: str) -> tuple[State, Caller, DatasetPath, DatasetPath, bool]:
-    """Who moves or copies what to where, and whether that is a folder; only who may gets further than here."""
+async def any_writer(request: Request) -> tuple[State, Caller]:
+    """Who writes, where the body says to what: who may not write at all is told nothing of its form."""
     state = state_of(request)
     caller = await state.callers.caller(request)
-    # Before the body is read: who may not write at all is told nothing of its form.
     state.permissions.check(caller, "write", DatasetPath.parse("@public"))
+    return state, caller
+
+
+async def _transfer(request: Request, what: str) -> tuple[State, Caller, DatasetPath, DatasetPath, bool]:
+    """Who moves or copies what to where, and whether that is a folder; only who may gets further than here."""
+    state, caller = await any_writer(request)
     body = await read_json(request, Transfer)
     target = DatasetPath.parse(body.dst)
     with _refused_as(f"Only {what} to {_OWN} is allowed"):

@@ -322,6 +322,8 @@ EXPECTED: Mapping[str, tuple[Any, Any, Any]] = {
     "POST /api/move/": LOGIN,
     "POST /api/copy/": LOGIN,
     "POST /api/lazyexpr/": LOGIN,
+    "POST /api/concat/": LOGIN,
+    "POST /api/stack/": LOGIN,
     "GET /api/roots": OPEN,
     "GET /health": OPEN,
     "GET /ready": OPEN,
