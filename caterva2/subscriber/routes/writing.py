@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from caterva2.daemon.described import MULTIPART, Answer, Operation, described
 from caterva2.daemon.http import dataset_route, etag_matches, json_response, quoted, read_json
 from caterva2.errors import BadRequestError, NotFoundError
 from caterva2.paths import DatasetPath
@@ -21,7 +22,8 @@ from caterva2.subscriber.answers import Query
 from caterva2.subscriber.callers import Caller
 from caterva2.subscriber.intake import FrameSpool
 from caterva2.subscriber.placing import Condition
-from caterva2.subscriber.routes.forms import sent_file
+from caterva2.subscriber.routes.forms import FileForm, sent_file
+from caterva2.subscriber.routes.outcomes import WRITING
 from caterva2.subscriber.routes.pieces import pieces_in_thread
 from caterva2.subscriber.routes.state import State, state_of
 from caterva2.subscriber.userwrites import Told, Upload
@@ -40,6 +42,7 @@ class Transfer(BaseModel):
     dst: str
 
 
+@described(Operation({200: Answer("the path", str)}, WRITING, body=FileForm, media=MULTIPART, who="user"))
 async def upload(request: Request) -> Response:
     """`POST /api/upload/{path}`: write a dataset; the answer is its path."""
     state, caller, path = await _writer(request)
@@ -50,6 +53,7 @@ async def upload(request: Request) -> Response:
     return json_response(str(path), headers={"ETag": quoted(told.etag)})
 
 
+@described(Operation({200: Answer("the new shape", list[int])}, WRITING, body=FileForm, media=MULTIPART, who="user"))
 async def append(request: Request) -> Response:
     """`POST /api/append/{path}`: append the rows of an array; the answer is the new shape."""
     state, caller, path = await _writer(request)
@@ -60,6 +64,7 @@ async def append(request: Request) -> Response:
     return json_response(list(shape), headers={"ETag": quoted(told.etag)})
 
 
+@described(Operation({200: Answer("the path", str)}, WRITING, who="user"))
 async def remove(request: Request) -> Response:
     """`POST /api/remove/{path}`: remove a dataset, or a folder with all that is in it; the answer is its path."""
     state, caller, path = await _writer(request)
@@ -69,6 +74,7 @@ async def remove(request: Request) -> Response:
     return json_response(str(path))
 
 
+@described(Operation({200: Answer("the path of what was made", str)}, WRITING, body=Transfer, who="user"))
 async def move(request: Request) -> Response:
     """`POST /api/move/`: give a dataset or a folder another name; the answer is the new one."""
     state, caller, source, target, into = await _transfer(request, "moving")
@@ -80,6 +86,7 @@ async def move(request: Request) -> Response:
     return json_response(str(path))
 
 
+@described(Operation({200: Answer("the path of what was made", str)}, WRITING, body=Transfer, who="user"))
 async def copy(request: Request) -> Response:
     """`POST /api/copy/`: copy a dataset or a folder, of any root; the answer is the new name."""
     state, caller, source, target, into = await _transfer(request, "copying")
