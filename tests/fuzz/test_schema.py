@@ -1,17 +1,15 @@
 """Schemathesis asks a live subscriber what its OpenAPI document says can be asked, and what it says cannot.
 
-Every answer must be none of a server's errors, and of a status, a type and a form that the document has. In CI that is a
-few dozen requests for each route and caller, the same each time; `make fuzz` sends more of them.
+Every answer must be none of a server's errors, and of a status, a type and a form that the document has. In CI there
+are a few requests for each route and caller, the same each time; `make fuzz` sends more of them.
 """
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import blosc2
-import httpx
 import numpy as np
 import pytest
 import schemathesis
@@ -22,8 +20,11 @@ from schemathesis.checks import CHECKS, load_all_checks
 
 from caterva2.subscriber.routes import routes
 from caterva2.subscriber.routes.docs import openapi_of
-from tests.integration.chain.daemons import PASSWORD, ROOT, Chain, add_users, running_chain
+from caterva2.subscriber.sessions import Sessions
+from caterva2.subscriber.users import FILE, UserStore
+from tests.integration.chain.daemons import ROOT, Chain, add_users, running_chain
 
+SECRET = "c2sikrit-of-the-tests"
 USER, ADMIN = "user@example.com", "admin@example.com"
 EXAMPLES = int(os.environ.get("SCHEMA_EXAMPLES", "6"))
 # Its answer has no end; tests/integration/chain/test_events.py asks for it.
@@ -45,7 +46,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     blosc2.asarray(np.arange(100).reshape(10, 10), urlpath=str(directory / ROOT / "a.b2nd"), mode="w")
     rows = np.zeros(20, dtype=[("a", "i4"), ("b", "f8")])
     blosc2.asarray(rows, urlpath=str(directory / ROOT / "rows.b2nd"), mode="w")
-    with running_chain(directory, secret="c2sikrit-of-the-tests", register=True, maxusers=20) as chain:
+    with running_chain(directory, secret=SECRET, register=True, maxusers=20) as chain:
         add_users(chain, USER, superusers=[ADMIN])
         yield chain
 
@@ -53,10 +54,11 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
 def _headers(chain: Chain, mail: str | None) -> dict[str, str]:
     if mail is None:
         return {}
-    answer = httpx.post(
-        f"{chain.subscriber.url}/auth/jwt/login", data={"username": mail, "password": PASSWORD}, trust_env=False
-    )
-    return {"authorization": f"Bearer {answer.cookies['c2subauth']}"}
+    # A login might be refused: many of the requests here are failed ones.
+    with UserStore(chain.subscriber.settings.statedir / FILE) as store:
+        user = store.find(mail)
+        assert user is not None
+        return {"authorization": f"Bearer {Sessions(SECRET, store).begin(user)}"}
 
 
 def _on_a_real_path(case: Case, path: str) -> Case:
