@@ -130,7 +130,9 @@ def test_the_page() -> None:
     page.feed(page_of(made, "docs/style.css", "openapi.json"))
 
     assert [] == [path for path in made["paths"] if path not in page.text]
-    assert {"docs/style.css", "openapi.json"} == page.targets
+    places = {f"#{name}" for name in made["components"]["schemas"]}
+    assert {"docs/style.css", "openapi.json", "#FetchBody"} <= page.targets
+    assert page.targets - places == {"docs/style.css", "openapi.json"}
     assert "script" not in page.tags
     assert "<script>alert(1)</script>" in page.text
 
