@@ -38,6 +38,7 @@ from caterva2.subscriber.expressions import Evaluator, Limits
 from caterva2.subscriber.follower import Follower
 from caterva2.subscriber.grants import Grants
 from caterva2.subscriber.lazyarrays import LazyArrays
+from caterva2.subscriber.mail import Mailer
 from caterva2.subscriber.mirrors import MirrorStore
 from caterva2.subscriber.origin import Origin
 from caterva2.subscriber.passwords import Passwords
@@ -78,7 +79,7 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
         blosc2.set_releasegil(True)
         # A file that is missing is the only thing to be said then.
         tls = client_tls(settings.bus)
-        rules = _rules(settings)
+        rules, mailer = _rules(settings), Mailer.of(settings)
         async with AsyncExitStack() as stack:
             directory = stack.enter_context(StateDir(settings.statedir)).path
             store = stack.enter_context(CatalogStore(directory / "catalog.sqlite"))
@@ -107,7 +108,7 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
                 tasks.start(follower.follow(), "follow the bus")
             tasks.start(_tidy(mirrors), "tidy the cache")
             callers, permissions = Callers(accounts, settings.urlbase), Permissions(accounts is not None, rules)
-            asked = (callers, permissions, accounts)
+            asked = (callers, permissions, accounts, mailer)
             evaluator = Evaluator(reader, _limits(settings))
             lazy = LazyArrays(evaluator, own, permissions, follower.subscribe)
             core = (settings, catalog, reader, evaluator, lazy, follower)

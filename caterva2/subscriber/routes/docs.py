@@ -25,6 +25,7 @@ _PATH: Final = {
     "path": "a root, and what is below it: `foo/dir/a.b2nd`; slashes may stand as they are",
     "root": "the name of a root, such as `foo` or `@public`",
     "username": "an e-mail address",
+    "id": "the id of an access token",
 }
 
 

@@ -15,6 +15,7 @@ from caterva2.subscriber.events import EventLog
 from caterva2.subscriber.expressions import Evaluator
 from caterva2.subscriber.follower import Follower
 from caterva2.subscriber.lazyarrays import LazyArrays
+from caterva2.subscriber.mail import Mailer
 from caterva2.subscriber.mirrors import MirrorStore
 from caterva2.subscriber.origin import Origin
 from caterva2.subscriber.permissions import Permissions
@@ -46,6 +47,7 @@ class State:
         callers: recognizes who asks.
         permissions: decides who may do what.
         accounts: the users; None if there are none.
+        mailer: sends them mail; None if nothing is sent.
         writers: counts the threads that write; some wait for each other, which reads must not wait for.
     """
 
@@ -63,6 +65,7 @@ class State:
     callers: Callers
     permissions: Permissions
     accounts: Accounts | None
+    mailer: Mailer | None
     writers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_MOST_WRITERS))
 
     @property

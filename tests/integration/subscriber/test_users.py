@@ -269,9 +269,9 @@ def test_another_site_on_every_route(http: httpx.Client) -> None:
     headers = cookie(token(http, ADMIN)) | {"origin": "https://evil.example"}
 
     let_in = []
-    for name in EXPECTED:
+    for name in EXPECTED.keys() - {"POST /auth/forgot-password"}:  # which is not there without mail
         method, path, argument = [*name.split(" "), ""][:3]
-        if method == "POST" or "deluser" in path:
+        if method != "GET" or "deluser" in path:
             answer = http.request(method, re.sub(r"\{.*\}", argument, path), headers=headers, content=b"{}")
             let_in += [name] if answer.status_code != 403 else []
     assert [] == let_in
@@ -381,6 +381,12 @@ EXPECTED: Mapping[str, tuple[Any, Any, Any]] = {
     "GET /api/deluser/{username} nobody@example.com": SUPERUSER,
     "POST /api/deluser/{username} nobody@example.com": SUPERUSER,
     "GET /api/listusers/": SUPERUSER,
+    "POST /auth/tokens": LOGIN,
+    "GET /auth/tokens": LOGIN,
+    "DELETE /auth/tokens/{id} nosuch": LOGIN,
+    "POST /auth/reset-link": SUPERUSER,
+    "POST /auth/forgot-password": OPEN,
+    "POST /auth/reset-password": OPEN,
     "POST /auth/jwt/logout": LOGIN,
     # The rest of these is a stream without an end.
     "GET /api/events @personal": (401, None, None),

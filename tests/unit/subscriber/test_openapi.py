@@ -15,11 +15,23 @@ from starlette.routing import Route
 from caterva2.daemon.apipage import page_of
 from caterva2.daemon.described import Operation, operation_of
 from caterva2.daemon.openapi import described_routes
-from caterva2.subscriber.routes import datasets, docs, events, lazyarrays, login, roots, routes, users, verify, writing
+from caterva2.subscriber.routes import (
+    datasets,
+    docs,
+    events,
+    lazyarrays,
+    login,
+    roots,
+    routes,
+    tokens,
+    users,
+    verify,
+    writing,
+)
 from caterva2.subscriber.routes.docs import openapi_of
 from caterva2.subscriber.routes.identity import COOKIE
 
-MODULES = [datasets, docs, events, lazyarrays, login, roots, users, verify, writing]
+MODULES = [datasets, docs, events, lazyarrays, login, roots, tokens, users, verify, writing]
 READ_QUERY = re.compile(r'query_params(?:\.get\(|\[)"(\w+)"')
 READ_BODY = re.compile(r"read_(?:json|valid)\(request, (\w+)")
 
