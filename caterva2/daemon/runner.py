@@ -272,6 +272,8 @@ def _config(app: ASGIApp, guard: Guard, tls: Reloadable | None, *, access_log: b
         ws="websockets-sansio",
         ws_max_size=_WS_MAX_SIZE,
         ws_per_message_deflate=False,
+        # MQTT has pings of its own, and paho answers these without a mask: each connection would end at the first one.
+        ws_ping_interval=None,
         log_config=None,
         access_log=access_log,
         server_header=False,

@@ -207,7 +207,7 @@ class SubscriberSettings(_Registering, ServiceSettings):
     quota: Quota = None
     """The disk that its own roots may take together, such as "100G"; "" is as much as there is."""
     user_quota: Quota = None
-    """The disk that the @personal of each user may take, such as "5G"; "" is no limit of its own."""
+    """The disk that what each user has written may take, such as "5G"; "" is no limit of its own."""
     expression_seconds: Annotated[float, Field(gt=0, le=86_400)] = 30.0
     """Seconds that computing an expression, a filter or an order of rows may take, with the time to fetch chunks."""
     expression_size: Quota = 64 << 20

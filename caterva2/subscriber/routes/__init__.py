@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from starlette.routing import BaseRoute
 
-from caterva2.subscriber.routes import datasets, docs, events, lazyarrays, login, roots, tokens, users, verify, writing
+from caterva2.subscriber.routes import (
+    datasets,
+    docs,
+    events,
+    joins,
+    lazyarrays,
+    login,
+    roots,
+    tokens,
+    users,
+    verify,
+    writing,
+)
 
 
 def routes(*, with_users: bool) -> list[BaseRoute]:
@@ -14,14 +26,6 @@ def routes(*, with_users: bool) -> list[BaseRoute]:
         with_users: whether there are users, and so the routes for them.
     """
     # The first that fits is taken: what is asked for most comes first.
-    parts = [
-        datasets,
-        roots,
-        events,
-        verify,
-        writing,
-        lazyarrays,
-        *([login, users, tokens] if with_users else []),
-        docs,
-    ]
+    for_users = [login, users, tokens] if with_users else []
+    parts = [datasets, roots, events, verify, writing, lazyarrays, joins, *for_users, docs]
     return [route for part in parts for route in part.ROUTES]

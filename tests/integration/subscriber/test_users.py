@@ -363,11 +363,14 @@ EXPECTED: Mapping[str, tuple[Any, Any, Any]] = {
     **{
         f"POST /api/{name}/{{path:path}} {root}/x": LOGIN
         for root in ("@public", "@shared", "@personal")
-        for name in ("upload", "append", "remove")
+        for name in ("upload", "folder", "append", "remove")
     },
+    "GET /api/quota": LOGIN,
     "POST /api/move/": LOGIN,
     "POST /api/copy/": LOGIN,
     "POST /api/lazyexpr/": LOGIN,
+    "POST /api/concat/": LOGIN,
+    "POST /api/stack/": LOGIN,
     "GET /api/roots": OPEN,
     "GET /health": OPEN,
     "GET /ready": OPEN,

@@ -19,6 +19,7 @@ from caterva2.subscriber.routes import (
     datasets,
     docs,
     events,
+    joins,
     lazyarrays,
     login,
     roots,
@@ -31,8 +32,8 @@ from caterva2.subscriber.routes import (
 from caterva2.subscriber.routes.docs import openapi_of
 from caterva2.subscriber.routes.identity import COOKIE
 
-MODULES = [datasets, docs, events, lazyarrays, login, roots, tokens, users, verify, writing]
-READ_QUERY = re.compile(r'query_params(?:\.get\(|\[)"(\w+)"')
+MODULES = [datasets, docs, events, joins, lazyarrays, login, roots, tokens, users, verify, writing]
+READ_QUERY = re.compile(r'(?:query_params(?:\.get\(|\[)|flag_of\(request, )"(\w+)"')
 READ_BODY = re.compile(r"read_(?:json|valid)\(request, (\w+)")
 
 
