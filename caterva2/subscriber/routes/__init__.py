@@ -6,6 +6,7 @@ from starlette.routing import BaseRoute
 
 from caterva2.subscriber.routes import (
     datasets,
+    docs,
     events,
     joins,
     lazyarrays,
@@ -26,5 +27,5 @@ def routes(*, with_users: bool) -> list[BaseRoute]:
     """
     # The first that fits is taken: what is asked for most comes first.
     for_users = [login, users, tokens] if with_users else []
-    parts = [datasets, roots, events, verify, writing, lazyarrays, joins, *for_users]
+    parts = [datasets, roots, events, verify, writing, lazyarrays, joins, *for_users, docs]
     return [route for part in parts for route in part.ROUTES]

@@ -7,10 +7,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from caterva2.daemon.described import Answer, Operation, described
 from caterva2.errors import BadRequestError
 from caterva2.paths import DatasetPath
 from caterva2.subscriber.definitions import Definition
 from caterva2.subscriber.routes.lazyarrays import keep_values
+from caterva2.subscriber.routes.outcomes import WRITING
 from caterva2.subscriber.routes.validation import read_valid
 from caterva2.subscriber.routes.writing import any_writer
 
@@ -31,11 +33,13 @@ class JoinBody(BaseModel):
     axis: int
 
 
+@described(Operation({200: Answer("the path of the new array", str)}, WRITING, body=JoinBody, who="user"))
 async def concat(request: Request) -> Response:
     """`POST /api/concat/`: join arrays along an axis that they have; the answer is the path of the new one."""
     return await _join(request, "concat")
 
 
+@described(Operation({200: Answer("the path of the new array", str)}, WRITING, body=JoinBody, who="user"))
 async def stack(request: Request) -> Response:
     """`POST /api/stack/`: join arrays along a new axis; the answer is the path of the new one."""
     return await _join(request, "stack")

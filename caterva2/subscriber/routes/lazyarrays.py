@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from caterva2.daemon.described import Answer, Operation, described
 from caterva2.daemon.http import json_response, not_modified, quoted
 from caterva2.daemon.ranges import OCTETS
 from caterva2.errors import BadRequestError, NotFoundError
@@ -22,6 +23,7 @@ from caterva2.subscriber.expressions import Computation
 from caterva2.subscriber.intake import ArraySpool, DefinitionSpool
 from caterva2.subscriber.lazyarrays import Stored, Version, chunks_of, hollow_info, template_of
 from caterva2.subscriber.routes.headers import disposition, headers_of
+from caterva2.subscriber.routes.outcomes import WRITING
 from caterva2.subscriber.routes.state import State
 from caterva2.subscriber.routes.validation import read_valid
 from caterva2.subscriber.routes.writing import any_writer, condition_of, in_thread, tell
@@ -46,6 +48,7 @@ class LazyExprBody(BaseModel):
     compute: bool = False
 
 
+@described(Operation({200: Answer("the dataset's path", str)}, WRITING, body=LazyExprBody, who="user"))
 async def create(request: Request) -> Response:
     """`POST /api/lazyexpr/`: store an expression, or the values that it has now; the answer is the dataset's path."""
     state, caller = await any_writer(request)

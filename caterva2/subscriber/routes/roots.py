@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Iterator
+from typing import Literal
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from caterva2.daemon.arguments import package_version
+from caterva2.daemon.described import Answer, Operation, Parameter, described
 from caterva2.daemon.http import dataset_route, health_route, json_response, ready_route
 from caterva2.errors import AuthenticationError, NotFoundError, UnavailableError
 from caterva2.models import FollowedRoot, Freshness, Health
@@ -20,6 +22,7 @@ from caterva2.subscriber.catalog import Root
 from caterva2.subscriber.routes.state import State, flag_of, state_of
 
 
+@described(Operation({200: Answer("the roots by name", dict[str, FollowedRoot])}, (401,)))
 async def get_roots(request: Request) -> Response:
     """`GET /api/roots`: the roots that publishers announced, and the subscriber's own."""
     state = state_of(request)
@@ -49,6 +52,7 @@ def age_of(root: Root, now: float) -> int | None:
     return None if root.current is None else max(0, round(now - root.current))
 
 
+@described(Operation({200: Answer("it is followed", Literal["Ok"])}, (400, 401, 403, 404, 429, 502)))
 async def subscribe(request: Request) -> Response:
     """`POST /api/subscribe/{root}`: follow a root; `"Ok"` once its datasets are known."""
     state, name = state_of(request), RootName.parse(request.path_params["root"])
@@ -63,6 +67,13 @@ async def subscribe(request: Request) -> Response:
     return json_response("Ok")
 
 
+@described(
+    Operation(
+        {200: Answer("the names below the path", list[str])},
+        (400, 401, 403, 404, 429, 502),
+        {"folders": Parameter("whether folders are listed too", bool)},
+    )
+)
 async def get_list(request: Request) -> Response:
     """`GET /api/list/{path}?folders=`: the datasets of a root or below a directory, or the name of a dataset."""
     state, path = state_of(request), DatasetPath.parse(request.path_params["path"])

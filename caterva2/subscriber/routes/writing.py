@@ -14,14 +14,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from caterva2.daemon.described import MULTIPART, Answer, Operation, Parameter, described
 from caterva2.daemon.http import dataset_route, etag_matches, json_response, quoted, read_json
 from caterva2.errors import BadRequestError, NotFoundError
+from caterva2.models import QuotaFigures
 from caterva2.paths import DatasetPath
 from caterva2.subscriber.answers import Query
 from caterva2.subscriber.callers import Caller
 from caterva2.subscriber.intake import FrameSpool
 from caterva2.subscriber.placing import Condition
-from caterva2.subscriber.routes.forms import sent_file
+from caterva2.subscriber.routes.forms import FileForm, sent_file
+from caterva2.subscriber.routes.outcomes import WRITING
 from caterva2.subscriber.routes.pieces import pieces_in_thread
 from caterva2.subscriber.routes.state import State, flag_of, state_of
 from caterva2.subscriber.userwrites import Archive, Told, Upload
@@ -40,6 +43,16 @@ class Transfer(BaseModel):
     dst: str
 
 
+@described(
+    Operation(
+        {200: Answer("the path", str)},
+        WRITING,
+        {"unpack": Parameter("whether the file is an archive, of which the members are kept", bool)},
+        body=FileForm,
+        media=MULTIPART,
+        who="user",
+    )
+)
 async def upload(request: Request) -> Response:
     """`POST /api/upload/{path}`: write a dataset, or with `?unpack=true` a folder; the answer is its path."""
     state, caller, path = await _writer(request)
@@ -55,6 +68,7 @@ async def upload(request: Request) -> Response:
     return json_response(str(path), headers={"ETag": quoted(told.etag)})
 
 
+@described(Operation({200: Answer("the path", str)}, WRITING, who="user"))
 async def make_folder(request: Request) -> Response:
     """`POST /api/folder/{path}`: make an empty folder; the answer is its path."""
     state, caller, path = await _writer(request)
@@ -62,6 +76,7 @@ async def make_folder(request: Request) -> Response:
     return json_response(str(path))
 
 
+@described(Operation({200: Answer("the new shape", list[int])}, WRITING, body=FileForm, media=MULTIPART, who="user"))
 async def append(request: Request) -> Response:
     """`POST /api/append/{path}`: append the rows of an array; the answer is the new shape."""
     state, caller, path = await _writer(request)
@@ -72,6 +87,7 @@ async def append(request: Request) -> Response:
     return json_response(list(shape), headers={"ETag": quoted(told.etag)})
 
 
+@described(Operation({200: Answer("bytes that are used, and that may be", QuotaFigures)}, (401, 403), who="user"))
 async def quota(request: Request) -> Response:
     """`GET /api/quota`: how much the user, and all together, have written of what they may."""
     state = state_of(request)
@@ -80,6 +96,7 @@ async def quota(request: Request) -> Response:
     return json_response(state.writes.figures(caller), headers={"Cache-Control": "no-store"})
 
 
+@described(Operation({200: Answer("the path", str)}, WRITING, who="user"))
 async def remove(request: Request) -> Response:
     """`POST /api/remove/{path}`: remove a dataset, or a folder with all that is in it; the answer is its path."""
     state, caller, path = await _writer(request)
@@ -89,6 +106,7 @@ async def remove(request: Request) -> Response:
     return json_response(str(path))
 
 
+@described(Operation({200: Answer("the path of what was made", str)}, WRITING, body=Transfer, who="user"))
 async def move(request: Request) -> Response:
     """`POST /api/move/`: give a dataset or a folder another name; the answer is the new one."""
     state, caller, source, target, into = await _transfer(request, "moving")
@@ -100,6 +118,7 @@ async def move(request: Request) -> Response:
     return json_response(str(path))
 
 
+@described(Operation({200: Answer("the path of what was made", str)}, WRITING, body=Transfer, who="user"))
 async def copy(request: Request) -> Response:
     """`POST /api/copy/`: copy a dataset or a folder, of any root; the answer is the new name."""
     state, caller, source, target, into = await _transfer(request, "copying")
