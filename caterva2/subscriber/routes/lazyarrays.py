@@ -26,7 +26,7 @@ from caterva2.subscriber.definitions import Definition
 from caterva2.subscriber.expressions import Computation
 from caterva2.subscriber.intake import ArraySpool, DefinitionSpool
 from caterva2.subscriber.lazyarrays import Stored, Version, chunks_of, hollow_info, template_of
-from caterva2.subscriber.routes.headers import disposition, headers_of
+from caterva2.subscriber.routes.headers import INERT, disposition, headers_of
 from caterva2.subscriber.routes.outcomes import READING, WRITING
 from caterva2.subscriber.routes.state import State, state_of
 from caterva2.subscriber.routes.validation import read_valid
@@ -159,7 +159,7 @@ async def evaluate(request: Request) -> Response:
         response = await state.lazy.compute(Definition.of(body.expression, body.operands), work, caller)
     except NotFoundError as error:
         raise BadRequestError(error.detail) from None
-    response.headers["Cache-Control"] = "no-store"
+    response.headers.update(INERT | {"Cache-Control": "no-store"})
     return response
 
 

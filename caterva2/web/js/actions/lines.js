@@ -9,7 +9,11 @@
  * @property {string} [field]
  * @property {string} [filter]
  * @property {string} [sortby]
+ * @property {boolean} [login] whether one must be logged in to read it; own roots of users say it themselves
  */
+
+/** The variable that `cat2cli` reads an access token from. */
+export const TOKEN = "CATERVA2_CLIENT_TOKEN";
 
 const PRIVATE = ["@shared", "@personal"];
 // The end of the text, control characters, and what reorders what one sees (bidi controls).
@@ -58,8 +62,8 @@ export function query(part, format) {
  * @returns {string}
  */
 export function pythonLines(part, base) {
-  const user = isPrivate(part) ? ", (\"you@example.com\", \"password\")" : "";
-  const head = `import caterva2\n\nclient = caterva2.Client(${pythonText(base)}${user})\nds = client.get(${pythonText(part.path)})\n`;
+  const [os, token] = needsLogin(part) ? ["import os\n\n", `, os.environ["${TOKEN}"]`] : ["", ""];
+  const head = `${os}import caterva2\n\nclient = caterva2.Client(${pythonText(base)}${token})\nds = client.get(${pythonText(part.path)})\n`;
   const keywords = [
     part.filter && pythonText(part.filter),
     part.sortby && `sortby=${pythonText(part.sortby)}`,
@@ -82,14 +86,13 @@ export function pythonLines(part, base) {
  * @returns {string}
  */
 export function cliLine(part, base) {
-  const user = isPrivate(part) ? " --username you@example.com" : "";
   const options = [["field", part.field], ["filter", part.filter], ["sortby", part.sortby]];
   // A name with brackets would be taken for one with a slice.
   const bracketed = /[[\]]/.test(part.path);
   const target = part.slice && !bracketed ? `${part.path}[${part.slice}]` : part.path;
   if (bracketed) options.unshift(["slice", part.slice || "..."]);
   const words = options.filter(([, value]) => value).map(([name, value]) => ` ${shellWord(`--${name}=${value}`)}`);
-  return `cat2cli --subscriber ${shellWord(base)}${user} show ${shellWord(target)}${words.join("")}`;
+  return `cat2cli --subscriber ${shellWord(base)} show ${shellWord(target)}${words.join("")}`;
 }
 
 /**
@@ -98,7 +101,7 @@ export function cliLine(part, base) {
  * @returns {string} it writes NumPy's file of an array, and of anything else the file itself
  */
 export function curlLine(part, base) {
-  const user = isPrivate(part) ? " -H \"Authorization: Bearer $CATERVA2_TOKEN\"" : "";
+  const user = needsLogin(part) ? ` -H "Authorization: Bearer $${TOKEN}"` : "";
   const url = `${base}/api/download/${encodedPath(part.path)}${query(part, part.array ? "npy" : undefined)}`;
   return `curl -fS${user} -o ${shellWord(fileName(part, part.array ? "npy" : ""))} ${shellWord(url)}`;
 }
@@ -114,6 +117,7 @@ export function fileName(part, format) {
   return format && format !== "b2nd" ? `${safe.replace(/\.b2nd$/, "")}.${format}` : safe;
 }
 
-function isPrivate(part) {
-  return PRIVATE.includes(part.path.split("/", 1)[0]);
+/** @param {Part} part @returns {boolean} whether its lines need an access token in the variable TOKEN */
+export function needsLogin(part) {
+  return part.login || PRIVATE.includes(part.path.split("/", 1)[0]);
 }

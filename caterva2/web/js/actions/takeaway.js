@@ -1,7 +1,7 @@
 // Take away: the lines that get what is on screen elsewhere, to be copied, and downloads of it.
 
 import { el, newId } from "../views/dom.js";
-import { cliLine, curlLine, fileName, pythonLines, query } from "./lines.js";
+import { TOKEN, cliLine, curlLine, fileName, needsLogin, pythonLines, query } from "./lines.js";
 
 const KINDS = [
   ["Python", pythonLines],
@@ -37,7 +37,7 @@ export class TakeAway {
   /** @param {import("./lines.js").Part} part what is looked at now */
   update(part) {
     for (const { make, code } of this.blocks) code.textContent = make(part, this.api.base);
-    this.told.textContent = "";
+    this.told.textContent = needsLogin(part) ? `They need an access token in the variable ${TOKEN}; make one on the page of your account.` : "";
     const whole = !query(part);
     const formats = part.array ? [["b2nd", "Blosc2"], ["npy", "NumPy"], ["csv", "CSV"]] : [["", "Download"]];
     this.files.replaceChildren(
