@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from caterva2.cli.context import Context
 from caterva2.cli.progress import ProgressBar
 from caterva2.cli.target import Target
-from caterva2.errors import BadRequestError
+from caterva2.errors import BadRequestError, NotFoundError
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[Any]
@@ -391,6 +391,71 @@ def logout(context: Context, args: argparse.Namespace) -> None:
     _tell(context, args, f"logged out at {context.settings.urlbase}")
 
 
+def add_passwd(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli passwd`."""
+    parser = _add(subparsers, common, "passwd", passwd)
+    parser.add_argument("link", metavar="LINK", nargs="?", help="the link that a superuser, or a mail, gave you")
+
+
+def passwd(context: Context, args: argparse.Namespace) -> None:
+    """Set another password, with the one that counts now or with a link; all logins and access tokens end.
+
+    The new one is asked for.
+    """
+    if args.link:
+        context.client.reset_password(args.link, context.ask("New password"))
+    else:
+        context.client.change_password(context.ask("Password that counts now"), context.ask("New password"))
+    _tell(context, args, "the password is changed")
+
+
+def add_resetlink(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli resetlink`."""
+    parser = _add(subparsers, common, "resetlink", resetlink)
+    parser.add_argument("email", metavar="EMAIL", help="the user's address")
+
+
+def resetlink(context: Context, args: argparse.Namespace) -> None:
+    """Print a link with which a user can set another password, once, within a day; for superusers."""
+    _tell(context, args, context.client.make_reset_link(args.email))
+
+
+def add_token(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli token`."""
+    parser = _add(subparsers, common, "token", token)
+    parser.add_argument("action", choices=("add", "list", "remove"))
+    parser.add_argument("name", metavar="NAME", nargs="?", help="of the token: what it is for")
+    parser.add_argument("--days", metavar="N", type=int, default=90, help="for how long it holds; 90, at most 366")
+
+
+def token(context: Context, args: argparse.Namespace) -> None:
+    """Make, list or revoke access tokens, for scripts and notebooks.
+
+    They go into CATERVA2_CLIENT_TOKEN, or caterva2.Client(url, token). A token is printed once, when it is made. It
+    reads and writes data as you, and cannot manage accounts.
+    """
+    client = context.client
+    if args.action == "list":
+        found = client.list_tokens()
+        columns = ("name", "created", "expires", "used")
+        rows = [tuple(str(each[key] or "never") for key in columns) for each in found]
+        if args.json:
+            context.output.data(found)
+        else:
+            context.output.table(columns, rows)
+        return
+    if not args.name:
+        raise BadRequestError(f"cat2cli token {args.action} needs the token's name")
+    if args.action == "add":
+        _tell(context, args, client.add_token(args.name, args.days))
+        return
+    known = {each["name"]: each["id"] for each in client.list_tokens()}
+    if args.name not in known:
+        raise NotFoundError(f"there is no token {args.name!r}: cat2cli token list shows them")
+    client.remove_token(known[args.name])
+    _tell(context, args, f"token {args.name} is revoked")
+
+
 def add_adduser(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     """Describe `cat2cli adduser`."""
     parser = _add(subparsers, common, "adduser", adduser)
@@ -453,6 +518,28 @@ def listusers(context: Context, args: argparse.Namespace) -> None:
     context.output.table(("email", "id", "superuser", "active"), rows)
 
 
+def add_status(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli status`."""
+    _add(subparsers, common, "status", status)
+
+
+def status(context: Context, args: argparse.Namespace) -> None:
+    """Show how the subscriber is: roots and publishers, events, cache; for superusers.
+
+    Of a subscriber without users, whoever is on its machine may ask. In a pipe: lines with "root", its name, publisher,
+    status, freshness, age, number of files, seconds since it was heard of, changes; then lines with the name of a
+    figure and the figure; separated by tabs, "-" is none.
+    """
+    from caterva2.cli.statusview import show_status
+
+    context.output.check()
+    report = context.client.status()
+    if args.json:
+        context.output.data(report)
+    else:
+        show_status(context.output, report)
+
+
 def add_bus(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     """Describe `cat2cli bus`."""
     parser = _add(subparsers, common, "bus", bus)
@@ -505,9 +592,13 @@ COMMANDS = (
     add_verify,
     add_login,
     add_logout,
+    add_passwd,
+    add_resetlink,
+    add_token,
     add_adduser,
     add_deluser,
     add_listusers,
+    add_status,
     add_bus,
 )
 """What describes the commands, in the order of the help."""

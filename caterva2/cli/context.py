@@ -6,6 +6,7 @@ import getpass
 import sys
 from contextlib import suppress
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -50,7 +51,10 @@ class Context:
         # Imported late: NumPy and Blosc2 take half a second, which `--help` and a typing error need not wait for.
         from caterva2.client import Client
 
-        kept = None if self.settings.password else self.logins.find(self.settings.urlbase, self.settings.username)
+        if self.settings.token:
+            return Client(self.settings.urlbase, self.settings.token, ca=self.settings.ca)
+        given = self.settings.password or self.settings.password_file
+        kept = None if given else self.logins.find(self.settings.urlbase, self.settings.username)
         if kept is not None:
             return Client(self.settings.urlbase, auth_cookie=kept, ca=self.settings.ca)
         return Client(self.settings.urlbase, self._auth(), ca=self.settings.ca)
@@ -89,6 +93,29 @@ class Context:
     def _password(self) -> str:
         if self.settings.password:
             return self.settings.password
-        if not sys.stdin.isatty():
-            raise SettingsError("--password: is missing: give it, or set CATERVA2_CLIENT_PASSWORD")
-        return getpass.getpass(f"Password of {self.settings.username}: ", sys.stderr)
+        if self.settings.password_file:
+            return _first_line(self.settings.password_file)
+        return self.ask(f"Password of {self.settings.username}")
+
+    def ask(self, what: str) -> str:
+        """Ask for a secret on the terminal, or take the next line of what is piped in.
+
+        Raises:
+            SettingsError: if there is none.
+        """
+        if sys.stdin.isatty():
+            return getpass.getpass(f"{what}: ", sys.stderr)
+        if line := sys.stdin.readline().rstrip("\r\n"):
+            return line
+        raise SettingsError(f"{what}: is missing: pipe it in, or use --password-file or CATERVA2_CLIENT_PASSWORD")
+
+
+def _first_line(file: Path) -> str:
+    try:
+        with file.open(encoding="utf-8") as opened:
+            line = opened.readline().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"--password-file: {file} cannot be read: {error}") from None
+    if not line:
+        raise SettingsError(f"--password-file: the first line of {file} is empty: write the password there")
+    return line

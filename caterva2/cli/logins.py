@@ -1,4 +1,7 @@
-"""Logins that `cat2cli login` keeps, in a file of the user's config directory that nobody else may read."""
+"""Logins that `cat2cli login` keeps, in a file of the user's config directory that nobody else may read.
+
+Where the package `keyring` is installed and the desktop has a keyring, the cookies are in that, and the file says so.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,12 @@ import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from caterva2.errors import SettingsError
 
 _MAX_FILE: Final = 1 << 20
+_SERVICE: Final = "caterva2"
 
 
 class Logins:
@@ -38,16 +42,21 @@ class Logins:
             SettingsError: if others may read the file, or it cannot be used.
         """
         kept = self._read().get(urlbase)
-        return kept["cookie"] if kept is not None and username in {"", kept["username"]} else None
+        if kept is None or username not in {"", kept["username"]}:
+            return None
+        return kept["cookie"] or _from_keyring(urlbase)
 
     def keep(self, urlbase: str, username: str, cookie: str) -> None:
         """Keep a login; as `find`."""
-        self._write({**self._read(), urlbase: {"username": username, "cookie": cookie}})
+        hidden = _into_keyring(urlbase, cookie)
+        self._write({**self._read(), urlbase: {"username": username, "cookie": "" if hidden else cookie}})
 
     def forget(self, urlbase: str) -> None:
         """Keep a login no longer; as `find`."""
         kept = self._read()
-        if kept.pop(urlbase, None) is not None:
+        if (login := kept.pop(urlbase, None)) is not None:
+            if not login["cookie"]:
+                _out_of_keyring(urlbase)
             self._write(kept)
 
     def _read(self) -> dict[str, dict[str, str]]:
@@ -75,6 +84,42 @@ class Logins:
             partial.replace(self.file)
         except OSError as error:
             raise SettingsError(f"{self.file}: cannot be written: {error.strerror}") from None
+
+
+def _keyring() -> Any:
+    """The package `keyring`, if it is installed and has something better than a file; None otherwise."""
+    try:
+        import keyring
+    except ImportError:
+        return None
+    # Backends that keep nothing have 0; those that keep a file in plain text less than 1.
+    return keyring if keyring.get_keyring().priority >= 1 else None
+
+
+def _into_keyring(urlbase: str, cookie: str) -> bool:
+    if (keyring := _keyring()) is None:
+        return False
+    try:
+        keyring.set_password(_SERVICE, urlbase, cookie)
+    except keyring.errors.KeyringError:  # it is locked, and nobody opens it
+        return False
+    return True
+
+
+def _from_keyring(urlbase: str) -> str | None:
+    if (keyring := _keyring()) is None:
+        return None
+    try:
+        found: str | None = keyring.get_password(_SERVICE, urlbase)
+    except keyring.errors.KeyringError as error:
+        raise SettingsError(f"the keyring does not give the login for {urlbase}: {error}; log in again") from None
+    return found
+
+
+def _out_of_keyring(urlbase: str) -> None:
+    if (keyring := _keyring()) is not None:
+        with suppress(keyring.errors.KeyringError):
+            keyring.delete_password(_SERVICE, urlbase)
 
 
 def _parsed(content: bytes, file: Path) -> dict[str, dict[str, str]]:

@@ -63,6 +63,7 @@ where the subscriber is, and who you are:
   an option counts first, then the environment, then caterva2.toml, then http://localhost:8002
 
   CATERVA2_CLIENT_SUBSCRIBER, CATERVA2_CLIENT_USERNAME, CATERVA2_CLIENT_PASSWORD   as the options
+  CATERVA2_CLIENT_TOKEN   an access token, instead of name and password
   CATERVA2_CONF        the file to read instead of ./caterva2.toml
   NO_COLOR             no colours on a terminal
 
@@ -119,6 +120,7 @@ def _common(default: str | None) -> argparse.ArgumentParser:
     group.add_argument(
         "--password", help="the user's password (CATERVA2_CLIENT_PASSWORD); asked for when it is missing"
     )
+    group.add_argument("--password-file", metavar="FILE", help="a file whose first line is the password")
     group.add_argument("--conf", metavar="FILE", help="settings instead of ./caterva2.toml (CATERVA2_CONF)")
     group.add_argument("--json", action="store_true", default=default or False, help="answer as JSON, for programs")
     return parser
@@ -163,7 +165,8 @@ def _run(args: argparse.Namespace) -> None:
         return
     if args.command is None:
         raise BadRequestError("say what to do, such as `cat2cli roots`; `cat2cli --help` shows the commands")
-    options = {name: getattr(args, name, None) for name in ("subscriber", "broker", "username", "password", "conf")}
+    names = ("subscriber", "broker", "username", "password", "password_file", "conf")
+    options = {name: getattr(args, name, None) for name in names}
     settings = load_client(options, os.environ, Path.cwd())
     with Context(settings, Output(sys.stdout, json=args.json), Logins.of(os.environ)) as context:
         args.run(context, args)

@@ -32,7 +32,8 @@ class Client:
 
     Args:
         urlbase: its address, `http://host:port` or `https://host/prefix`.
-        auth: `(username, password)`, `BasicAuth`, or a mapping with both, to log in with.
+        auth: `(username, password)`, `BasicAuth`, or a mapping with both, to log in with; or an access token, as
+            `add_token` returns it.
         timeout: seconds to wait for the next bytes of an answer.
         auth_cookie: a login cookie at hand, instead of `auth`.
         ca: the file of more authorities whose certificates are believed, such as an organisation's own.
@@ -46,14 +47,16 @@ class Client:
     def __init__(
         self,
         urlbase: str = sub_urlbase_default,
-        auth: Auth | None = None,
+        auth: Auth | str | None = None,
         timeout: float = 60.0,
         *,
         auth_cookie: str | None = None,
         ca: Path_ | None = None,
     ) -> None:
         self.session = Session(urlbase, auth_cookie=auth_cookie, timeout=timeout, ca=ca)
-        if auth is not None:
+        if isinstance(auth, str):
+            self.session.show(auth)
+        elif auth is not None:
             self.session.login(auth)
 
     @property
@@ -91,6 +94,13 @@ class Client:
         """Return the roots that the subscriber knows: name, http, subscribed, status, freshness, age."""
         return rest.get_roots(self.session)
 
+    def status(self) -> dict[str, Any]:
+        """Return how the subscriber is: roots, events, cache; for superusers, or on its own machine without users."""
+        found = self.session.get("api/status").json()
+        if not isinstance(found, dict):
+            raise BadGatewayError(f"{self.session.urlbase} answers with something that is no status")
+        return found
+
     def watch(self, path: Path_, timeout: float | None = None) -> Watch:
         """Iterate over the changes of a root, of what is below a directory, or of one file; as `Root.watch`."""
         return Watch(self.session, DatasetPath.parse(str(path)), timeout=timeout)
@@ -121,6 +131,42 @@ class Client:
             BadRequestError: if the old password is wrong, or the new one has less than 8 characters.
         """
         self.session.change_password(password, new)
+
+    def add_token(self, name: str, days: int = 90) -> str:
+        """Make an access token for scripts, and return it; it is told this once.
+
+        Args:
+            name: what it is for.
+            days: for how long it holds, at most 366.
+
+        Raises:
+            ConflictError: if there is one of this name.
+
+        Examples:
+            >>> token = client.add_token("notebook")
+            >>> caterva2.Client("http://localhost:8002", token).get_list("@personal")
+        """
+        made = self.session.post("auth/tokens", body={"name": name, "days": days}).json()
+        return str(made["token"])
+
+    def list_tokens(self) -> list[dict[str, Any]]:
+        """Return the access tokens of the user: id, name, created, expires, used."""
+        found = self.session.get("auth/tokens").json()
+        if not isinstance(found, list):
+            raise BadGatewayError(f"{self.urlbase} answers with something that is no list of tokens")
+        return found
+
+    def remove_token(self, id: str) -> None:
+        """Revoke an access token, at once."""
+        self.session.delete("auth/tokens", id)
+
+    def make_reset_link(self, email: str) -> str:
+        """Make a link with which a user can set another password, once, within a day; for superusers."""
+        return str(self.session.post("auth/reset-link", body={"email": email}).json()["link"])
+
+    def reset_password(self, link: str, password: str) -> None:
+        """Set another password with a link that a superuser made, or that came by mail."""
+        self.session.post("auth/reset-password", body={"token": link.rpartition("#")[2], "password": password})
 
     def adduser(self, newuser: str, password: str | None = None, superuser: bool = False) -> str:  # noqa: FBT001, FBT002 - upstream's
         """Add a user, as a superuser.

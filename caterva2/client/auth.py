@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Final, Self
 
 from caterva2.errors import BadRequestError
 
@@ -38,6 +38,10 @@ class BasicAuth:
             return cls(auth["username"], auth["password"])
         username, password = auth
         return cls(username, password)
+
+
+TOKEN_PREFIX: Final = "cat2_"  # noqa: S105 - what anybody may know
+"""What access tokens begin with."""
 
 
 Auth = BasicAuth | tuple[str, str] | Mapping[str, str]

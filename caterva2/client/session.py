@@ -20,7 +20,7 @@ import httpx
 
 from caterva2.address import base_url
 from caterva2.client.answers import Answer, Currency, ServerEvent, error_of, etag_of, one_line, read_events
-from caterva2.client.auth import Auth, BasicAuth
+from caterva2.client.auth import TOKEN_PREFIX, Auth, BasicAuth
 from caterva2.errors import (
     AddressError,
     AuthenticationError,
@@ -37,6 +37,7 @@ sub_urlbase_default = "http://localhost:8002"
 """Where a subscriber on this machine listens when nothing else is said."""
 
 _CONNECT_TIMEOUT = 5.0
+_COOKIE = "c2subauth"
 _MAX_ERROR_BODY = 64 * 1024
 # Frames are compressed already, and a file's length is wanted for the progress of its download.
 _VERBATIM = {"accept-encoding": "identity"}
@@ -204,6 +205,17 @@ class Session:
         except (BadRequestError, AuthenticationError) as error:
             raise AuthenticationError(f"{self.urlbase} refuses the login of {user.username!r}: {error}") from error
         return self._keep_cookie(cookies)
+
+    def show(self, token: str) -> None:
+        """Show an access token with further requests.
+
+        Raises:
+            BadRequestError: if it is none.
+        """
+        if not token.startswith(TOKEN_PREFIX):
+            raise BadRequestError(f"this is no access token: one begins with {TOKEN_PREFIX}, a login is a pair")
+        # As a cookie it can be handed on to Blosc2 too.
+        self.auth_cookie = _checked_cookie(f"{_COOKIE}={token}")
 
     def _keep_cookie(self, cookies: Sequence[str]) -> str:
         if not cookies:

@@ -71,12 +71,17 @@ def ready_route(describe: Callable[[Request], Health]) -> Route:
 
 def _told(request: Request, health: Health) -> Health:
     """What this client is told: the reason names users, files and addresses, which are no stranger's business."""
-    proxied = any(name in _PROXY_HEADERS or name.startswith("x-forwarded-") for name in request.headers)
-    if health.detail is None or (not proxied and _is_loopback(request)):
+    if health.detail is None or is_local(request):
         return health
     return health.model_copy(
         update={"detail": "not ready: its log says why, and so does this address to a local client"}
     )
+
+
+def is_local(request: Request) -> bool:
+    """Whether a request comes from this machine, and not through a proxy on it."""
+    proxied = any(name in _PROXY_HEADERS or name.startswith("x-forwarded-") for name in request.headers)
+    return not proxied and _is_loopback(request)
 
 
 def _is_loopback(request: Request) -> bool:

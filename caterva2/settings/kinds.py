@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -153,6 +154,25 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _readers(value: object) -> object:
+    if isinstance(value, (str, list)):
+        return value
+    raise ValueError('does not say who: write "anonymous", "users", or a list of e-mail addresses and groups')
+
+
+def _table(value: object) -> object:
+    """A table from a file, or from a text of JSON."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value or "{}")
+    except ValueError:
+        raise ValueError('is no JSON: write a table, such as {"foo": "users"}') from None
+
+
+_Readers = Annotated[str | list[str], BeforeValidator(_readers)]
+AccessTable = Annotated[dict[str, _Readers], BeforeValidator(_table)]
+GroupsTable = Annotated[dict[str, list[str]], BeforeValidator(_table)]
 ListenAddress = Annotated[Address, PlainValidator(_address)]
 MqttListener = Annotated[Address | None, PlainValidator(_mqtt_listener)]
 OptionalUrl = Annotated[str | None, AfterValidator(_optional_base_url)]

@@ -11,11 +11,13 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 from caterva2.address import Address
 from caterva2.settings.kinds import (
+    AccessTable,
     BrokerUrl,
     BusPrefix,
     BusUrl,
     CacheSize,
     Directory,
+    GroupsTable,
     ListenAddress,
     LogLevel,
     MqttListener,
@@ -204,6 +206,18 @@ class SubscriberSettings(_Registering, ServiceSettings):
     """What logins are signed with; "" is no users. Better put into CATERVA2_SECRET, or .env, than into a file."""
     login: Switch = True
     """Whether users may log in, where there is a secret; without it nothing is written."""
+    access: AccessTable = {}
+    """Who reads which published roots and paths: "anonymous", "users", or a list of e-mail addresses and groups."""
+    groups: GroupsTable = {}
+    """The e-mail addresses in each group that `access` names."""
+    smtp: str = ""
+    """The mail server for links to another password, as smtp://host:587 or smtps://host:465; "" sends no mail."""
+    smtp_username: str = ""
+    """The name to log in to the mail server with; "" does not log in."""
+    smtp_password: str = Field(default="", repr=False)
+    """The password of that name. Better put into CATERVA2_SUBSCRIBER_SMTP_PASSWORD than into a file."""
+    smtp_sender: str = ""
+    """The e-mail address that mail comes from."""
     maxusers: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """How many users there may be; 0 is any number."""
     bus: BusSettings = BusSettings()
@@ -226,6 +240,10 @@ class ClientSettings(ServiceSettings):
     """The name to log in with; "" reads what is open to all."""
     password: str = Field(default="", repr=False)
     """The password of that name."""
+    password_file: OptionalFile = None
+    """The file whose first line is the password. A `password` wins over it."""
+    token: str = Field(default="", repr=False)
+    """An access token, instead of a name and a password; `cat2cli token add` makes one."""
     ca: OptionalFile = None
     """The file of more authorities whose certificates are believed."""
 

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
+import time
+from typing import Final
 
 from caterva2.subscriber.attempts import Attempts
 from caterva2.subscriber.callers import Caller
 from caterva2.subscriber.passwords import Passwords, check_new_password
-from caterva2.subscriber.sessions import Sessions
-from caterva2.subscriber.users import User, UserStore, check_email
+from caterva2.subscriber.sessions import PREFIX, Sessions, digest_of
+from caterva2.subscriber.users import AccessToken, User, UserStore, check_email
 
 logger = logging.getLogger(__name__)
+
+RESET_LIFETIME: Final = 24 * 3600.0
+"""Seconds that a link for another password holds."""
+# Of one user.
+_MOST_TOKENS: Final = 100
 
 
 class Accounts:
@@ -111,6 +119,65 @@ class Accounts:
         """
         user = await asyncio.to_thread(self._store.remove, email)
         logger.info("user %s is removed", user.email)
+        return user
+
+    async def add_token(self, caller: Caller, name: str, days: int) -> tuple[AccessToken, str]:
+        """Make an access token for a user; returns what is kept of it, and the token itself, which is not.
+
+        Raises:
+            ConflictError: if the user has too many, or one of this name.
+        """
+        token = f"{PREFIX}{secrets.token_urlsafe(32)}"
+        expires = time.time() + days * 86_400
+        kept = await asyncio.to_thread(
+            self._store.add_token, caller.id, digest_of(token), name, expires, _MOST_TOKENS
+        )  # fmt: skip
+        logger.info("user %s has made the access token %r", caller.email, name)
+        return kept, token
+
+    async def tokens(self, caller: Caller) -> list[AccessToken]:
+        """The access tokens of a user."""
+        return await asyncio.to_thread(self._store.tokens, caller.id)
+
+    async def remove_token(self, caller: Caller, identifier: str) -> bool:
+        """Revoke an access token of a user; whether there was one."""
+        return await asyncio.to_thread(self._store.remove_token, caller.id, identifier)
+
+    async def open_reset(self, email: str) -> tuple[User, str]:
+        """Make a secret with which a user can be given another password, once, within `RESET_LIFETIME`.
+
+        Raises:
+            NoSuchUserError: if there is none.
+        """
+        secret = secrets.token_urlsafe(32)
+        expires = time.time() + RESET_LIFETIME
+        user = await asyncio.to_thread(self._store.open_reset, email, digest_of(secret), expires)
+        logger.info("a link for another password of user %s is made", user.email)
+        return user, secret
+
+    def count_reset(self, email: str, address: str) -> None:
+        """Count that somebody asks for another password.
+
+        Raises:
+            TooManyAttemptsError: if too many came from there, or for this user.
+        """
+        self._attempts.reset(email, address)
+
+    async def reset(self, secret: str, password: str, address: str) -> User | None:
+        """Give the user of a secret another password, and end its sessions; None if the secret does not hold.
+
+        Raises:
+            BadRequestError: if the password cannot be used.
+            TooManyAttemptsError: if too many came from there.
+        """
+        check_new_password(password)
+        self._attempts.reset("", address)
+        digest = digest_of(secret)
+        if not await asyncio.to_thread(self._store.reset_holds, digest):
+            return None
+        user = await asyncio.to_thread(self._store.reset, digest, await self._passwords.hash(password))
+        if user is not None:
+            logger.info("user %s has got another password", user.email)
         return user
 
     async def users(self, email: str | None = None) -> list[User]:

@@ -27,15 +27,19 @@ from caterva2.daemon.http import error_handlers
 from caterva2.daemon.locator import bus_urls
 from caterva2.daemon.statedir import StateDir
 from caterva2.daemon.supervisor import Supervisor
+from caterva2.errors import SettingsError
 from caterva2.settings import SubscriberSettings
+from caterva2.subscriber.access import AccessRules
 from caterva2.subscriber.accounts import Accounts
 from caterva2.subscriber.attempts import Attempts
 from caterva2.subscriber.catalog import Catalog
 from caterva2.subscriber.events import EventLog
 from caterva2.subscriber.expressions import Evaluator, Limits
+from caterva2.subscriber.figures import Figures
 from caterva2.subscriber.follower import Follower
 from caterva2.subscriber.grants import Grants
 from caterva2.subscriber.lazyarrays import LazyArrays
+from caterva2.subscriber.mail import Mailer
 from caterva2.subscriber.mirrors import MirrorStore
 from caterva2.subscriber.origin import Origin
 from caterva2.subscriber.passwords import Passwords
@@ -76,6 +80,7 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
         blosc2.set_releasegil(True)
         # A file that is missing is the only thing to be said then.
         tls = client_tls(settings.bus)
+        rules, mailer = _rules(settings), Mailer.of(settings)
         async with AsyncExitStack() as stack:
             directory = stack.enter_context(StateDir(settings.statedir)).path
             store = stack.enter_context(CatalogStore(directory / "catalog.sqlite"))
@@ -92,9 +97,10 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
             events = EventLog()
             # Streams would hold up the end of the server otherwise.
             getattr(app.state, "on_stop", []).append(events.close)
-            follower = Follower(catalog, store, mirrors, origin, tasks, topics, events)
+            figures = Figures()
+            follower = Follower(catalog, store, mirrors, origin, tasks, topics, events, figures)
             own, writes = await _own_roots(settings, Places(directory), tasks)
-            reader = Reader(catalog, mirrors, origin, own, follower.carry_out, tasks, settings.max_staleness)
+            reader = Reader(catalog, mirrors, origin, own, follower.carry_out, tasks, settings.max_staleness, figures)
             if join_bus or settings.broker or settings.bus.url:
                 status = _status(settings, address)
                 joined = join_bus(settings, topics) if join_bus else _bus_client(settings, status)
@@ -103,12 +109,12 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
                 stack.push_async_callback(follower.leave)
                 tasks.start(follower.follow(), "follow the bus")
             tasks.start(_tidy(mirrors), "tidy the cache")
-            callers, permissions = Callers(accounts, settings.urlbase), Permissions(users=accounts is not None)
-            asked = (callers, permissions, accounts)
+            callers, permissions = Callers(accounts, settings.urlbase), Permissions(accounts is not None, rules)
+            asked = (callers, permissions, accounts, mailer)
             evaluator = Evaluator(reader, _limits(settings))
             lazy = LazyArrays(evaluator, own, permissions, follower.subscribe)
             core = (settings, catalog, reader, evaluator, lazy, follower)
-            yield {"subscriber": State(*core, own, writes, events, origin, mirrors, *asked)}
+            yield {"subscriber": State(*core, own, writes, events, origin, mirrors, figures, *asked)}
 
     found = routes(with_users=settings.with_users)
     return Starlette(routes=found, lifespan=lifespan, exception_handlers=error_handlers())
@@ -136,6 +142,13 @@ async def _own_roots(settings: SubscriberSettings, places: Places, tasks: Superv
     await asyncio.to_thread(writes.clear)
     tasks.start(asyncio.to_thread(writes.count), "count the own roots")
     return UserRoots(places), writes
+
+
+def _rules(settings: SubscriberSettings) -> AccessRules:
+    rules = AccessRules.parse(settings.access, settings.groups)
+    if rules.needs_users and not settings.with_users:
+        raise SettingsError("subscriber.access lets only users read: set CATERVA2_SECRET, or there are none")
+    return rules
 
 
 def _limits(settings: SubscriberSettings) -> Limits:

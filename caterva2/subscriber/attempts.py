@@ -40,6 +40,7 @@ _USER_FROM_ADDRESS: Final = Allowance(5, 30.0)
 _ADDRESS: Final = Allowance(30, 10.0)
 _USER: Final = Allowance(100, 10.0)
 _REGISTRATION: Final = Allowance(10, 60.0)
+_RESET: Final = Allowance(3, 600.0)
 
 
 class Attempts:
@@ -79,6 +80,15 @@ class Attempts:
             TooManyAttemptsError: if there were too many.
         """
         self._spend([(f"register {_network(address)}", _REGISTRATION)])
+
+    def reset(self, user: str, address: str) -> None:
+        """Count a question for another password, or a try at the answer.
+
+        Raises:
+            TooManyAttemptsError: if there were too many.
+        """
+        named = [(f"reset {user.strip().casefold()[:256]}", _RESET)] if user else []
+        self._spend([(f"resets {_network(address)}", _REGISTRATION), *named])
 
     def _spend(self, accounts: list[tuple[str, Allowance]]) -> None:
         now = self._clock()

@@ -14,11 +14,13 @@ class Caller:
         id: the UUID of the user; "" is anonymous.
         email: what the user logs in with.
         superuser: whether it may manage the others.
+        scripted: whether it shows an access token, which is for data and not for accounts.
     """
 
     id: str = ""
     email: str = ""
     superuser: bool = False
+    scripted: bool = False
 
     @property
     def known(self) -> bool:

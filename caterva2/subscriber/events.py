@@ -11,7 +11,8 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 _KEPT = 10_000
 _HEARTBEAT = 15.0  # seconds; less than any proxy waits for the next byte
 _RETRY = 1000  # milliseconds after which a browser comes back
+# Seconds for which a client is who it was when something is told, and after which it is looked at otherwise.
+_TRUST, _LOOK = 1.0, 5.0
 # Own roots of which only users hear.
 _FOR_USERS = frozenset({PERSONAL, SHARED})
 # Events that are written down in one go, in less than a millisecond.
@@ -65,6 +68,14 @@ class Event:
         return _text("change", event)
 
 
+def _anything(event: Event) -> bool:
+    return True
+
+
+async def _always() -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What a client wants to hear of.
@@ -73,11 +84,13 @@ class Wanted:
         root: a root; "" is all of them.
         path: a dataset of it, or a directory; "" is all of it.
         caller: who wants it; the own roots have more for a user than for others.
+        sees: whether the caller may know of an event.
     """
 
     root: str = ""
     path: str = ""
     caller: Caller = ANONYMOUS
+    sees: Callable[[Event], bool] = _anything
 
     def covers(self, event: Event) -> bool:
         """Whether an event is one of those."""
@@ -85,10 +98,11 @@ class Wanted:
             return False
         if self.root and event.root != self.root:
             return False
-        if not self.path or event.change is None:
-            return True
-        path = event.change.entry.path
-        return path == self.path or path.startswith(f"{self.path}/")
+        if self.path and event.change is not None:
+            path = event.change.entry.path
+            if path != self.path and not path.startswith(f"{self.path}/"):
+                return False
+        return self.sees(event)
 
 
 class EventLog:
@@ -97,6 +111,10 @@ class EventLog:
     Args:
         kept: how many events a client may miss and still be told.
         heartbeat: seconds of silence after which a client gets a sign of life.
+
+    Attributes:
+        listeners: how many clients follow now.
+        closed: whether it has ended.
     """
 
     def __init__(self, kept: int = _KEPT, heartbeat: float = _HEARTBEAT) -> None:
@@ -107,6 +125,7 @@ class EventLog:
         self._events: list[Event] = []
         self._first = 1
         self._news = asyncio.Event()
+        self.listeners = 0
         self.closed = False
 
     @property
@@ -179,26 +198,48 @@ class EventLog:
             pass
 
 
-def stream(log: EventLog, wanted: Wanted, last_id: str | None) -> AsyncIterator[bytes]:
+def stream(
+    log: EventLog, wanted: Wanted, last_id: str | None, still: Callable[[], Awaitable[bool]] = _always
+) -> AsyncIterator[bytes]:
     """Write down what a client wants to hear of, for ever; what happens from this call on is told.
 
     Args:
         log: the events.
         wanted: those of them.
         last_id: of the last event that the client has; None if it comes for the first time.
+        still: whether the client is still who it was; if not, that is the end. Nothing is told for more than a second
+            after the answer.
     """
     found = log.last if last_id is None else log.find(last_id)
     number = log.last if found is None else found
     head = f"retry: {_RETRY}\nid: {log.id(number)}\n\n"
     if found is None:
         head += f"id: {log.id(number)}\n{_text('reset', ResetEvent(root=wanted.root or None, time=time.time()))}"
-    return _stream(log, wanted, number, head)
+    return _stream(log, wanted, number, head, still)
 
 
-async def _stream(log: EventLog, wanted: Wanted, number: int, head: str) -> AsyncIterator[bytes]:
+async def _stream(
+    log: EventLog, wanted: Wanted, number: int, head: str, still: Callable[[], Awaitable[bool]]
+) -> AsyncIterator[bytes]:
+    log.listeners += 1
+    try:
+        async with aclosing(_told(log, wanted, number, head, still)) as told:
+            async for piece in told:
+                yield piece
+    finally:
+        log.listeners -= 1
+
+
+async def _told(
+    log: EventLog, wanted: Wanted, number: int, head: str, still: Callable[[], Awaitable[bool]]
+) -> AsyncGenerator[bytes, None]:
     yield head.encode()
-    alive = time.monotonic()
+    alive = checked = time.monotonic()
     while not log.closed:
+        if time.monotonic() >= checked + _TRUST:
+            if not await still():
+                return
+            checked = time.monotonic()
         batch = log.after(number)
         if batch is None:
             logger.info("a client of /api/events reads too slowly: it is cut off")
@@ -216,7 +257,7 @@ async def _stream(log: EventLog, wanted: Wanted, number: int, head: str) -> Asyn
             # There may be many that this client does not want.
             await asyncio.sleep(0)
         else:
-            await log.news(number, alive + log.heartbeat - now)
+            await log.news(number, min(alive + log.heartbeat - now, _LOOK))
 
 
 def _text(name: str, data: ChangeEvent | ResetEvent | RootEvent) -> str:

@@ -35,6 +35,8 @@ _EMAIL: Final = re.compile(r"[A-Za-z0-9!#$%&'*+=?^_`{|}~.-]{1,64}@([A-Za-z0-9-]{
 _LONGEST_EMAIL: Final = 254
 # Sessions of one user at once; those that end first give way.
 _MOST_SESSIONS: Final = 1000
+# Seconds between two notes that a token is used.
+_USE: Final = 3600.0
 # Seconds to wait for another process that writes.
 _PATIENCE: Final = 10.0
 
@@ -49,6 +51,18 @@ _MIGRATIONS: Final = (
             digest BLOB PRIMARY KEY, user TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE, expires REAL NOT NULL
         ) WITHOUT ROWID""",
         "CREATE INDEX sessions_of_user ON sessions (user, expires)",
+    ),
+    (
+        """CREATE TABLE tokens (
+            id TEXT PRIMARY KEY, digest BLOB NOT NULL UNIQUE,
+            user TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+            name TEXT NOT NULL, created REAL NOT NULL, expires REAL NOT NULL, used REAL
+        ) WITHOUT ROWID""",
+        "CREATE INDEX tokens_of_user ON tokens (user, created)",
+        """CREATE TABLE resets (
+            user TEXT PRIMARY KEY REFERENCES users (id) ON DELETE CASCADE,
+            digest BLOB NOT NULL UNIQUE, expires REAL NOT NULL
+        ) WITHOUT ROWID""",
     ),
 )
 _COLUMNS: Final = "id, email, password, active, superuser, verified"
@@ -90,6 +104,25 @@ class User:
     def caller(self) -> Caller:
         """The user as one who asks."""
         return Caller(self.id, self.email, self.superuser)
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """A token that a user has made for scripts; the token itself is not kept.
+
+    Attributes:
+        id: to revoke it by.
+        name: what it is for, in the user's words.
+        created: when it was made, in seconds since 1970.
+        expires: when it ends.
+        used: when it was last used, to the hour; None if never.
+    """
+
+    id: str
+    name: str
+    created: float
+    expires: float
+    used: float | None
 
 
 def check_email(text: str) -> str:
@@ -190,7 +223,7 @@ class UserStore:
         return user
 
     def set_password(self, email: str, password: str) -> User:
-        """Give a user another password (its hash), end all sessions of it, and return the user as it is then.
+        """Give a user another password (its hash), end all its sessions and tokens, and return the user as it is then.
 
         Raises:
             NoSuchUserError: if there is none.
@@ -199,8 +232,9 @@ class UserStore:
             values = password, _name(email)
             if not connection.execute("UPDATE users SET password = ? WHERE name = ?", values).rowcount:
                 raise NoSuchUserError(f"there is no user {email}")
-            ended = "DELETE FROM sessions WHERE user = (SELECT id FROM users WHERE name = ?)"
-            connection.execute(ended, (_name(email),))
+            for table in ("sessions", "tokens", "resets"):
+                ended = f"DELETE FROM {table} WHERE user = (SELECT id FROM users WHERE name = ?)"  # noqa: S608
+                connection.execute(ended, (_name(email),))
             row = connection.execute(f"SELECT {_COLUMNS} FROM users WHERE name = ?", (_name(email),)).fetchone()  # noqa: S608
         return _user(row)
 
@@ -234,6 +268,89 @@ class UserStore:
         """End a session."""
         with self._changing() as connection:
             connection.execute("DELETE FROM sessions WHERE digest = ?", (digest,))
+
+    def add_token(self, user: str, digest: bytes, name: str, expires: float, most: int) -> AccessToken:
+        """Keep a token of a user.
+
+        Args:
+            user: its id.
+            digest: what the token is found by.
+            name: what it is for.
+            expires: when it ends, in seconds since 1970.
+            most: how many a user may have.
+
+        Raises:
+            ConflictError: if the user has too many, or one of this name.
+            NoSuchUserError: if the user was removed.
+        """
+        token = AccessToken(uuid.uuid4().hex, name, time.time(), expires, None)
+        with self._changing() as connection:
+            connection.execute("DELETE FROM tokens WHERE expires < ?", (time.time(),))
+            names = [row[0] for row in connection.execute("SELECT name FROM tokens WHERE user = ?", (user,))]
+            if name in names:
+                raise ConflictError(f"there is a token {name!r} already: revoke it first, or give another name")
+            if len(names) >= most:
+                raise ConflictError(f"there are {len(names)} tokens, and there may be no more: revoke some")
+            row = token.id, digest, user, name, token.created, expires
+            try:
+                connection.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, NULL)", row)
+            except sqlite3.IntegrityError:
+                raise NoSuchUserError("the user was removed meanwhile") from None
+        return token
+
+    def tokens(self, user: str) -> list[AccessToken]:
+        """The tokens of a user that have not ended, in the order in which they were made."""
+        query = "SELECT id, name, created, expires, used FROM tokens WHERE user = ? AND expires > ? ORDER BY created"
+        return [AccessToken(*row) for row in self._rows(query, user, time.time())]
+
+    def remove_token(self, user: str, identifier: str) -> bool:
+        """Revoke a token of a user; whether there was one."""
+        with self._changing() as connection:
+            return bool(connection.execute("DELETE FROM tokens WHERE user = ? AND id = ?", (user, identifier)).rowcount)
+
+    def user_with(self, digest: bytes) -> tuple[User, float] | None:
+        """The user of a token that has not ended, and when that ends; notes that it is used."""
+        columns = ", ".join(f"users.{name}" for name in _COLUMNS.split(", "))
+        query = (
+            f"SELECT {columns}, expires, used FROM tokens JOIN users ON user = users.id"  # noqa: S608
+            " WHERE digest = ? AND expires > ? AND active"
+        )
+        now = time.time()
+        if not (rows := self._rows(query, digest, now)):
+            return None
+        *row, expires, used = rows[0]
+        # Not each time: every change makes all processes look everybody up anew.
+        if used is None or used < now - _USE:
+            with self._changing() as connection:
+                connection.execute("UPDATE tokens SET used = ? WHERE digest = ?", (now, digest))
+        return _user(tuple(row)), float(expires)
+
+    def open_reset(self, email: str, digest: bytes, expires: float) -> User:
+        """Let whoever has a secret give a user another password, once; an earlier secret ends.
+
+        Raises:
+            NoSuchUserError: if there is no such user.
+        """
+        user = self.find(email)
+        with self._changing() as connection:
+            values = digest, expires, user.id if user else ""
+            done = connection.execute("INSERT OR REPLACE INTO resets SELECT id, ?, ? FROM users WHERE id = ?", values)
+            if user is None or not done.rowcount:
+                raise NoSuchUserError(f"there is no user {email}")
+        return user
+
+    def reset(self, digest: bytes, password: str) -> User | None:
+        """Give the user of a secret another password (its hash), as `set_password`; None if it does not hold."""
+        with self._changing() as connection:
+            query = "SELECT email FROM resets JOIN users ON user = users.id WHERE digest = ? AND expires > ?"
+            row = connection.execute(query, (digest, time.time())).fetchone()
+            # Used up by whoever comes first.
+            connection.execute("DELETE FROM resets WHERE digest = ?", (digest,))
+        return None if row is None else self.set_password(row[0], password)
+
+    def reset_holds(self, digest: bytes) -> bool:
+        """Whether a secret for another password holds."""
+        return bool(self._rows("SELECT 1 FROM resets WHERE digest = ? AND expires > ?", digest, time.time()))
 
     def _rows(self, query: str, *values: Any) -> list[Any]:
         with self._reading, closing(self._reader.execute(query, values)) as cursor:

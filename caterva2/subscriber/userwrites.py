@@ -21,6 +21,7 @@ from typing import Final, Self
 from caterva2.errors import (
     BadRequestError,
     ConflictError,
+    ForbiddenError,
     NotFoundError,
 )
 from caterva2.models import DatasetEntry
@@ -150,6 +151,8 @@ class UserWrites:
         self._incoming = places.directory / _INCOMING
         # Held while names change, which is quick; never while anything is sent, copied or waited for.
         self._lock = threading.Lock()
+        # Users who were removed while this process runs; their last requests may still be on the way.
+        self._gone: set[str] = set()
         self._appending = [threading.Lock() for _ in range(64)]
 
     def clear(self) -> None:
@@ -188,6 +191,7 @@ class UserWrites:
         place, file = upload.place, upload.spool.file
         after = entry_of(place.path, file.stat())
         with self._lock, disk_errors(str(place.path)):
+            self._check_owner(place)
             before = present_entry(place)
             check_condition(upload.condition, place, before)
             upload.room.check(before.nbytes if before is not None else 0)
@@ -251,6 +255,23 @@ class UserWrites:
         self._quotas.give(place.owner, sum(entry.nbytes for entry in gone))
         return _told(place, [DatasetChange("deleted", entry) for entry in gone])
 
+    def forget(self, owner: str) -> None:
+        """Remove all that a user has in `@personal`, for good; what is still on its way there is refused."""
+        place = next((each for each in self._places.all() if each.owner == owner), None)
+        grave = self._new_name()
+        with self._lock:
+            self._gone.add(owner)
+            if place is None:
+                return
+            place.top.rename(grave)
+        sync_names(place.top.parent, self._places.directory)
+        self._quotas.give(owner, sum(entry.nbytes for entry in entries_below(place, grave)))
+        remove_tree(grave)
+
+    def _check_owner(self, place: Place) -> None:
+        if place.owner in self._gone:
+            raise ForbiddenError("the user was removed meanwhile")
+
     def move(
         self, caller: Caller, source: DatasetPath, target: DatasetPath, *, into: bool = False
     ) -> tuple[DatasetPath, list[Told]]:
@@ -274,6 +295,7 @@ class UserWrites:
         after = self._target(caller, source, target, into=into)
         self._quotas.check_counted()
         with self._lock, disk_errors(str(after.path)):
+            self._check_owner(after)
             found = found_entries(before)
             check_pair(before, after)
             _check_operands(before, after)
@@ -336,6 +358,7 @@ class UserWrites:
                 if source.is_dataset:
                     made.append(self._copy_file(source, copy, entry.path, room.grow))
             with self._lock, disk_errors(str(after.path)):
+                self._check_owner(after)
                 check_free(after)
                 make_way(after)
                 tree.mkdir(exist_ok=True, mode=0o700)

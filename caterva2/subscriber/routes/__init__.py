@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from starlette.routing import BaseRoute
 
-from caterva2.subscriber.routes import datasets, events, lazyarrays, login, roots, users, verify, writing
+from caterva2.subscriber.routes import (
+    datasets,
+    events,
+    lazyarrays,
+    login,
+    roots,
+    status,
+    tokens,
+    users,
+    verify,
+    writing,
+)
 
 
 def routes(*, with_users: bool) -> list[BaseRoute]:
@@ -14,5 +25,14 @@ def routes(*, with_users: bool) -> list[BaseRoute]:
         with_users: whether there are users, and so the routes for them.
     """
     # The first that fits is taken: what is asked for most comes first.
-    parts = [datasets, roots, events, verify, writing, lazyarrays, *([login, users] if with_users else [])]
+    parts = [
+        datasets,
+        roots,
+        events,
+        verify,
+        writing,
+        lazyarrays,
+        status,
+        *([login, users, tokens] if with_users else []),
+    ]
     return [route for part in parts for route in part.ROUTES]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Message, Send
 
-from caterva2.errors import AuthenticationError, BadRequestError, UnavailableError
+from caterva2.errors import AuthenticationError, BadRequestError, Caterva2Error, UnavailableError
 from caterva2.paths import DatasetPath, RootName
 from caterva2.subscriber.callers import Caller
-from caterva2.subscriber.events import Wanted, stream
+from caterva2.subscriber.events import Event, Wanted, stream
+from caterva2.subscriber.permissions import Permissions
 from caterva2.subscriber.routes.state import State, state_of
 
 logger = logging.getLogger(__name__)
@@ -51,14 +54,32 @@ async def events(request: Request) -> Response:
     state = state_of(request)
     caller = await state.callers.caller(request)
     wanted = _wanted(request, caller)
+    if state.permissions.rules.by_root:
+        wanted = replace(wanted, sees=partial(_sees, state.permissions, caller))
     if wanted.root:
         name = RootName.parse(wanted.root)
-        state.permissions.check(caller, "read", DatasetPath(name, ""))
+        state.permissions.check_root(caller, name)
         await _follow(state, name, caller)
     if state.events.closed:
         raise UnavailableError("the subscriber is about to stop")
     last_id = request.headers.get("last-event-id")
-    return EventResponse(stream(state.events, wanted, last_id), headers=_HEADERS)
+    still = partial(_still, state, request, caller)
+    return EventResponse(stream(state.events, wanted, last_id, still), headers=_HEADERS)
+
+
+async def _still(state: State, request: Request, caller: Caller) -> bool:
+    """Whether the login that a request came with still holds."""
+    try:
+        return await state.callers.caller(request) == caller
+    except Caterva2Error:
+        return False
+
+
+def _sees(permissions: Permissions, caller: Caller, event: Event) -> bool:
+    root = RootName(event.root)
+    if event.change is None:
+        return permissions.shows(caller, root)
+    return permissions.allows(caller, "read", DatasetPath(root, event.change.entry.path))
 
 
 def _wanted(request: Request, caller: Caller) -> Wanted:

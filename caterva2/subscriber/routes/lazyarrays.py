@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from functools import partial
@@ -13,9 +14,11 @@ from starlette.routing import Route
 
 from caterva2.daemon.http import json_response, not_modified, quoted
 from caterva2.daemon.ranges import OCTETS
+from caterva2.dtypes import dtype_json
 from caterva2.errors import BadRequestError, NotFoundError
 from caterva2.formats import Format, encoded
 from caterva2.paths import DatasetPath
+from caterva2.slices import Slice
 from caterva2.subscriber.answers import Query, frame_of
 from caterva2.subscriber.callers import Caller
 from caterva2.subscriber.definitions import Definition
@@ -47,6 +50,24 @@ class LazyExprBody(BaseModel):
     compute: bool = False
 
 
+class EvaluateBody(BaseModel):
+    """The body of `POST /api/evaluate/`.
+
+    Attributes:
+        expression: what is computed.
+        operands: the path of the dataset that each name in it stands for.
+        slice_: of the result, "" is all of it; None to be told its shape and dtype alone.
+        format: what the values are to be.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    expression: str
+    operands: dict[str, str]
+    slice_: str | None = None
+    format: str = Format.B2ND
+
+
 async def create(request: Request) -> Response:
     """`POST /api/lazyexpr/`: store an expression, or the values that it has now; the answer is the dataset's path."""
     state = state_of(request)
@@ -74,6 +95,32 @@ async def create(request: Request) -> Response:
         told = await in_thread(state, made.finish)
     tell(state, told)
     return json_response(str(path), headers={"ETag": quoted(told.etag)})
+
+
+async def evaluate(request: Request) -> Response:
+    """`POST /api/evaluate/`: compute an expression, or tell what it would be; nothing is stored."""
+    state = state_of(request)
+    caller = await state.callers.caller(request)
+    body = await read_valid(request, EvaluateBody)
+    if isinstance(body, Response):
+        return body
+    format_ = Format.parse(body.format)
+    key = None if body.slice_ is None else Slice.parse(body.slice_)
+
+    async def work(computation: Computation) -> Response:
+        if key is None:
+            form = computation.form
+            return json_response({"shape": form.shape, "dtype": dtype_json(form.dtype)})
+        encode = frame_of if format_ is Format.B2ND else partial(encoded, format_)
+        content = await asyncio.to_thread(encode, await computation.values(key))
+        return Response(content, media_type=format_.media_type)
+
+    try:
+        response = await state.lazy.compute(Definition.of(body.expression, body.operands), work, caller)
+    except NotFoundError as error:
+        raise BadRequestError(error.detail) from None
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 def _path(name: str) -> DatasetPath:
@@ -159,4 +206,7 @@ async def _answered(
     return await state.lazy.read(stored, work, caller)
 
 
-ROUTES = (Route("/api/lazyexpr/", create, methods=["POST"]),)
+ROUTES = (
+    Route("/api/lazyexpr/", create, methods=["POST"]),
+    Route("/api/evaluate/", evaluate, methods=["POST"]),
+)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from caterva2.daemon.http import detail_response, json_response, read_body
-from caterva2.errors import AuthenticationError, BadRequestError, NotFoundError
+from caterva2.errors import AuthenticationError, BadRequestError, ForbiddenError, NotFoundError
 from caterva2.subscriber.passwords import check_new_password
 from caterva2.subscriber.routes.identity import COOKIE, address_of, token_of
 from caterva2.subscriber.routes.state import State, state_of
@@ -50,6 +50,8 @@ async def change_password(request: Request) -> Response:
     caller = await state.callers.caller(request)
     if not caller.known:
         raise AuthenticationError("Unauthorized")
+    if caller.scripted:
+        raise ForbiddenError("an access token changes no password: log in with your password")
     body = await read_valid(request, PasswordBody)
     if isinstance(body, Response):
         return body

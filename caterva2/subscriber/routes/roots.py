@@ -14,6 +14,7 @@ from caterva2.daemon.http import dataset_route, health_route, json_response, rea
 from caterva2.errors import AuthenticationError, NotFoundError, UnavailableError
 from caterva2.models import FollowedRoot, Freshness, Health
 from caterva2.paths import DatasetPath, RootName
+from caterva2.subscriber.callers import Caller
 from caterva2.subscriber.catalog import Root
 from caterva2.subscriber.routes.state import State, state_of
 
@@ -22,13 +23,14 @@ async def get_roots(request: Request) -> Response:
     """`GET /api/roots`: the roots that publishers announced, and the subscriber's own."""
     state = state_of(request)
     caller = await state.callers.caller(request)
-    infos = [_described(state, root, time.monotonic()) for root in state.catalog.roots()]
+    infos = [described(state, root, time.monotonic()) for root in state.catalog.roots()]
     infos += [FollowedRoot(name=name, http="", subscribed=True, freshness="live") for name in state.own.names(caller)]
-    seen = (info for info in infos if state.permissions.allows(caller, "read", DatasetPath(RootName(info.name), "")))
+    seen = (info for info in infos if state.permissions.shows(caller, RootName(info.name)))
     return json_response({info.name: info for info in seen}, headers={"Cache-Control": "no-cache"})
 
 
-def _described(state: State, root: Root, now: float) -> FollowedRoot:
+def described(state: State, root: Root, now: float) -> FollowedRoot:
+    """What clients are told of a published root."""
     bus = state.follower.bus_state == "connected"
     there = root.there(now, state.origin.outcome(root.http), bus=bus)
     freshness: Freshness = "live" if root.live(now) else "revalidated" if there else "stale"
@@ -51,8 +53,10 @@ async def subscribe(request: Request) -> Response:
     """`POST /api/subscribe/{root}`: follow a root; `"Ok"` once its datasets are known."""
     state, name = state_of(request), RootName.parse(request.path_params["root"])
     caller = await state.callers.caller(request)
-    readable = state.permissions.allows(caller, "read", DatasetPath(name, ""))
-    if not readable or (name.own and name not in state.own.names(caller)):
+    shown = state.permissions.shows(caller, name)
+    if not shown and caller.known:
+        state.permissions.check_root(caller, name)
+    if not shown or (name.own and name not in state.own.names(caller)):
         raise AuthenticationError(f"Subscribing to {name} requires authentication")
     if not name.own:
         await state.follower.subscribe(name)
@@ -64,14 +68,27 @@ async def get_list(request: Request) -> Response:
     state, path = state_of(request), DatasetPath.parse(request.path_params["path"])
     caller = await state.callers.caller(request)
     try:
-        state.permissions.check(caller, "read", path)
+        state.permissions.check_root(caller, path.root)
     except AuthenticationError as error:
         raise NotFoundError(error.detail) from None  # upstream's status, here alone
+    headers: dict[str, str] = {}
     if path.root.own:
-        return json_response(await asyncio.to_thread(state.own.list, caller, path))
-    headers = await _follow_and_refresh(state, path.root)
-    names = await asyncio.to_thread(state.catalog.names, path)
+        found = await asyncio.to_thread(state.own.list, caller, path)
+    else:
+        headers = await _follow_and_refresh(state, path.root)
+        found = await asyncio.to_thread(state.catalog.names, path)
+    names = await asyncio.to_thread(_readable, state, caller, path, found)
     return json_response(names, headers=headers)
+
+
+def _readable(state: State, caller: Caller, path: DatasetPath, found: list[str]) -> list[str]:
+    """What a caller may read of what there is below a path; a path of which nothing is left is refused."""
+    if found == [path.basename] and state.permissions.allows(caller, "read", path):
+        return found  # a dataset
+    names = state.permissions.readable(caller, path.root, found, path.name)
+    if found and not names:
+        state.permissions.check(caller, "read", path)
+    return names
 
 
 async def _follow_and_refresh(state: State, name: RootName) -> dict[str, str]:

@@ -13,8 +13,10 @@ from caterva2.subscriber.accounts import Accounts
 from caterva2.subscriber.catalog import Catalog
 from caterva2.subscriber.events import EventLog
 from caterva2.subscriber.expressions import Evaluator
+from caterva2.subscriber.figures import Figures
 from caterva2.subscriber.follower import Follower
 from caterva2.subscriber.lazyarrays import LazyArrays
+from caterva2.subscriber.mail import Mailer
 from caterva2.subscriber.mirrors import MirrorStore
 from caterva2.subscriber.origin import Origin
 from caterva2.subscriber.permissions import Permissions
@@ -43,9 +45,11 @@ class State:
         events: what clients that follow along are told.
         origin: the way to the publishers.
         mirrors: what is on disk of remote datasets.
+        figures: what is counted.
         callers: recognizes who asks.
         permissions: decides who may do what.
         accounts: the users; None if there are none.
+        mailer: sends them mail; None if nothing is sent.
         writers: counts the threads that write; some wait for each other, which reads must not wait for.
     """
 
@@ -60,9 +64,11 @@ class State:
     events: EventLog
     origin: Origin
     mirrors: MirrorStore
+    figures: Figures
     callers: Callers
     permissions: Permissions
     accounts: Accounts | None
+    mailer: Mailer | None
     writers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_MOST_WRITERS))
 
     @property

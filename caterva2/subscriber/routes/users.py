@@ -13,6 +13,7 @@ from caterva2.errors import BadRequestError
 from caterva2.subscriber.routes.login import described
 from caterva2.subscriber.routes.state import State, state_of
 from caterva2.subscriber.routes.validation import AddUserBody, read_valid
+from caterva2.subscriber.routes.writing import in_thread
 from caterva2.subscriber.users import NoSuchUserError, TooManyUsersError, UserExistsError
 
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -35,15 +36,16 @@ async def add(request: Request) -> Response:
 
 
 async def remove(request: Request) -> Response:
-    """`GET /api/deluser/{username}`: remove a user and end its sessions; POST does the same."""
+    """`GET /api/deluser/{username}`: remove a user with its sessions and its `@personal`; POST does the same."""
     state = await _for_superuser(request)
     # It is a GET because upstream's is, so that a mere link could do it.
     state.callers.check_origin(request)
     username = request.path_params["username"]
     try:
-        await state.users.remove(username)
+        user = await state.users.remove(username)
     except NoSuchUserError:
         raise BadRequestError(f"Error in deleting {username[:80]}: UserNotExists") from None
+    await in_thread(state, state.writes.forget, user.id)
     return json_response(f"User deleted: {username}", headers=_NO_STORE)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Final, TypeVar
 
@@ -63,6 +63,7 @@ async def append(request: Request) -> Response:
 async def remove(request: Request) -> Response:
     """`POST /api/remove/{path}`: remove a dataset, or a folder with all that is in it; the answer is its path."""
     state, caller, path = await _writer(request)
+    await _check_folder(state, caller, path)
     told = await in_thread(state, state.writes.remove, caller, path, condition_of(request))
     tell(state, told)
     return json_response(str(path))
@@ -73,6 +74,7 @@ async def move(request: Request) -> Response:
     state, caller, source, target, into = await _transfer(request, "moving")
     with _refused_as(f"Only moving from {_OWN} is allowed"):
         state.permissions.check(caller, "write", source)
+    await _check_folder(state, caller, source)
     path, told = await in_thread(state, state.writes.move, caller, source, target, into=into)
     tell(state, *told)
     return json_response(str(path))
@@ -81,10 +83,12 @@ async def move(request: Request) -> Response:
 async def copy(request: Request) -> Response:
     """`POST /api/copy/`: copy a dataset or a folder, of any root; the answer is the new name."""
     state, caller, source, target, into = await _transfer(request, "copying")
-    state.permissions.check(caller, "read", source)
+    state.permissions.check_root(caller, source.root)
     if source.root.own:
+        state.permissions.check(caller, "read", source)
         if source.root not in state.own.names(caller):
             raise BadRequestError(_NO_ROOT)
+        await _check_folder(state, caller, source)
         path, told = await in_thread(state, state.writes.copy, caller, source, target, into=into)
         tell(state, *told)
         return json_response(str(path))
@@ -100,9 +104,13 @@ async def copy(request: Request) -> Response:
 async def _copy_published(state: State, caller: Caller, source: DatasetPath, target: DatasetPath) -> None:
     """Copy a dataset of a publisher, or those below a directory, one after the other."""
     if not source.name or state.catalog.lookup(source) is None:
-        names = await asyncio.to_thread(state.catalog.names, source)
+        found = await asyncio.to_thread(state.catalog.names, source)
+        names = state.permissions.readable(caller, source.root, found, source.name)
+        if not names:
+            state.permissions.check(caller, "read", source)
         pairs = [(f"{source}/{name}", f"{target}/{name}") for name in names]
     else:
+        state.permissions.check(caller, "read", source)
         pairs = [(str(source), str(target))]
     for one, other in pairs:
         await _copy_one(state, caller, DatasetPath.parse(one), DatasetPath.parse(other))
@@ -128,6 +136,15 @@ async def _frame(state: State, caller: Caller, source: DatasetPath) -> AsyncIter
         pieces = pieces_in_thread(read, answer.pieces)
     async for piece in pieces:
         yield piece
+
+
+async def _check_folder(state: State, caller: Caller, path: DatasetPath) -> None:
+    """Refuse to move, copy or remove a folder of which the caller may not read everything."""
+    if path.root.own and not state.permissions.rules.whole(caller, path.root):
+        with suppress(NotFoundError):
+            names = await asyncio.to_thread(state.own.list, caller, path)
+            if names != [path.basename]:
+                state.permissions.check_all(caller, path, names)
 
 
 async def _writer(request: Request) -> tuple[State, Caller, DatasetPath]:

@@ -6,11 +6,12 @@ The clients are synchronous, so tests are too; `Chain.call` runs something in th
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import argon2
 import httpx
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from starlette.applications import Starlette
@@ -23,6 +24,7 @@ from caterva2.daemon.runner import serving
 from caterva2.publisher.app import create_app as create_publisher
 from caterva2.settings import BrokerSettings, PublisherSettings, SubscriberSettings
 from caterva2.subscriber.app import create_app as create_subscriber
+from caterva2.subscriber.users import FILE, UserStore
 from tests.support.bus import on_mosquitto, settings_of
 from tests.support.mosquitto import DeployedMosquitto
 from tests.support.waiting import wait_until
@@ -30,6 +32,7 @@ from tests.support.waiting import wait_until
 T = TypeVar("T")
 ANY_PORT = Address("localhost", 0)
 ROOT = "foo"
+PASSWORD = "foobar11"
 _SAMPLE = re.compile(r"^(?P<name>caterva2_\S+) (?P<value>\S+)$", re.MULTILINE)
 
 
@@ -206,6 +209,14 @@ class Chain:
         for daemon in (self.broker, self.publisher, self.subscriber):
             assert self.http.get(f"{daemon.url}/health").status_code == 200
         assert self.client.fetch(f"{ROOT}/good.txt") == b"still well"
+
+
+def add_users(chain: Chain, *mails: str, superusers: Sequence[str] = ()) -> None:
+    """Add users to a running subscriber; their password is PASSWORD, and is checked in a millisecond."""
+    quick = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+    with UserStore(chain.subscriber.settings.statedir / FILE) as store:
+        for mail in (*mails, *superusers):
+            store.add(mail, quick, superuser=mail in superusers)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import argon2
 import blosc2
 import httpx
 import numpy as np
@@ -16,14 +15,12 @@ from caterva2.client import Client, get_auth_cookie
 from caterva2.client.files import Dataset
 from caterva2.errors import AuthenticationError, BadRequestError, ConflictError, FrameError, TooLargeError
 from caterva2.example import write_example
-from caterva2.subscriber.users import FILE, UserStore
-from tests.integration.chain.daemons import ROOT, Chain, running_chain
+from tests.integration.chain.daemons import PASSWORD, ROOT, Chain, add_users, running_chain
 from tests.support.arrays import write
 from tests.support.upstream import run_upstream
 from tests.support.waiting import wait_until
 
 ANN, BOB = "ann@example.com", "bob@example.com"
-PASSWORD = "foobar11"
 DS = f"{ROOT}/ds-1d.b2nd"
 
 
@@ -35,10 +32,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     write(directory / ROOT / "grid.b2nd", np.arange(12_000.0).reshape(100, 120), chunks=(10, 40), blocks=(5, 10))
     limits = {"secret": "a secret that nobody guesses", "expression_size": 1 << 20, "user_quota": 4 << 20}
     with running_chain(directory, **limits) as chain:
-        quick = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-        with UserStore(chain.subscriber.settings.statedir / FILE) as store:
-            for mail in (ANN, BOB):
-                store.add(mail, quick.hash(PASSWORD), superuser=False)
+        add_users(chain, ANN, BOB)
         yield chain
 
 
@@ -389,3 +383,26 @@ def test_takes_other_formats(client: Client, tmp_path: Path) -> None:
 
     assert np.array_equal(made[:], np.load(whole))
     assert "".join(f"{value}\r\n" for value in made[1:4]).encode() == text.read_bytes()
+
+
+def test_evaluates_without_storing(chain: Chain) -> None:
+    """An expression is tried out: its form, its values in a slice; errors are as of a stored one, and nothing stays."""
+    body = {"expression": "a * 2", "operands": {"a": DS}}
+
+    def evaluate(**changes: Any) -> httpx.Response:
+        return chain.http.post("/api/evaluate/", json=body | changes)
+
+    assert {"shape": [1000], "dtype": "int64"} == evaluate().json()
+    assert "4\r\n6\r\n" == evaluate(slice_="2:4", format="csv").text
+    assert [4, 6] == blosc2.ndarray_from_cframe(evaluate(slice_="2:4").content)[:].tolist()
+    refused = [
+        evaluate(expression="a *"),
+        evaluate(operands={"a": f"{ROOT}/nosuch.b2nd"}),
+        evaluate(slice_="5000"),
+        evaluate(slice_="0", format="xls"),
+    ]
+    assert [400] * 4 == [answer.status_code for answer in refused]
+    assert "nosuch.b2nd" in refused[1].json()["detail"]
+    assert 401 == evaluate(operands={"a": "@personal/a.b2nd"}).status_code
+    assert 422 == evaluate(operands=7).status_code
+    assert not list(chain.directory.rglob("*evaluate*"))

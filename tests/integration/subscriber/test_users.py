@@ -20,11 +20,10 @@ import caterva2
 from caterva2.cli.main import main
 from caterva2.subscriber.routes import routes
 from caterva2.subscriber.users import FILE, UserStore
-from tests.integration.chain.daemons import ROOT, Chain, open_chain, running_chain
+from tests.integration.chain.daemons import PASSWORD, ROOT, Chain, add_users, open_chain, running_chain
 
 QUICK = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 USER, ADMIN, GONE = "user@example.com", "admin@example.com", "gone@example.com"
-PASSWORD = "foobar11"
 SECRET = "c2sikrit-of-the-tests"
 # Far too many failures would be counted otherwise, since all come from one address.
 FORM = {"username": USER, "password": PASSWORD}
@@ -37,9 +36,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     (directory / ROOT).mkdir()
     blosc2.asarray(np.arange(10), urlpath=str(directory / ROOT / "a.b2nd"), mode="w")
     with running_chain(directory, secret=SECRET, register=True, maxusers=8) as chain:
-        with store_of(chain) as store:
-            for mail in (USER, ADMIN, GONE):
-                store.add(mail, QUICK.hash(PASSWORD), superuser=mail == ADMIN)
+        add_users(chain, USER, GONE, superusers=[ADMIN])
         yield chain
 
 
@@ -324,7 +321,9 @@ EXPECTED: Mapping[str, tuple[Any, Any, Any]] = {
     "POST /api/move/": LOGIN,
     "POST /api/copy/": LOGIN,
     "POST /api/lazyexpr/": LOGIN,
+    "POST /api/evaluate/": OPEN,
     "GET /api/roots": OPEN,
+    "GET /api/status": SUPERUSER,
     "GET /health": OPEN,
     "GET /ready": OPEN,
     "POST /auth/jwt/login": OPEN,
@@ -334,6 +333,12 @@ EXPECTED: Mapping[str, tuple[Any, Any, Any]] = {
     "GET /api/deluser/{username} nobody@example.com": SUPERUSER,
     "POST /api/deluser/{username} nobody@example.com": SUPERUSER,
     "GET /api/listusers/": SUPERUSER,
+    "POST /auth/tokens": LOGIN,
+    "GET /auth/tokens": LOGIN,
+    "DELETE /auth/tokens/{id} nosuch": LOGIN,
+    "POST /auth/reset-link": SUPERUSER,
+    "POST /auth/forgot-password": OPEN,
+    "POST /auth/reset-password": OPEN,
     "POST /auth/jwt/logout": LOGIN,
     # The rest of these is a stream without an end.
     "GET /api/events @personal": (401, None, None),

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-import argon2
 import blosc2
 import httpx
 import numpy as np
@@ -23,11 +22,10 @@ from caterva2.client.files import Dataset
 from caterva2.errors import ForbiddenError, NotFoundError, TooLargeError, VersionChangedError
 from caterva2.example import HELLO, README, write_example
 from caterva2.subscriber.users import FILE, UserStore
-from tests.integration.chain.daemons import ROOT, Chain, running_chain
+from tests.integration.chain.daemons import PASSWORD, ROOT, Chain, add_users, running_chain
 from tests.support.upstream import run_upstream
 
 ANN, BOB = "ann@example.com", "bob@example.com"
-PASSWORD = "foobar11"
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +34,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     directory = tmp_path_factory.mktemp("writing")
     write_example(directory / ROOT)
     with running_chain(directory, secret="a secret that nobody guesses", user_quota=8 << 20) as chain:
-        quick = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-        with UserStore(chain.subscriber.settings.statedir / FILE) as store:
-            for mail in (ANN, BOB):
-                store.add(mail, quick.hash(PASSWORD), superuser=False)
+        add_users(chain, ANN, BOB)
         yield chain
 
 
@@ -405,6 +400,32 @@ def test_without_users_nothing_is_written(tmp_path: Path) -> None:
         ]
         assert [] == chain.client.get_list("@public")
         assert json.loads(chain.http.get("/api/roots").text).keys() == {"@public", ROOT}
+
+
+def test_a_removed_user_leaves_nothing_in_personal(chain: Chain, tmp_path: Path) -> None:
+    """With a user goes its @personal; an upload that is still on its way is refused, and leaves nothing either."""
+    state = chain.subscriber.settings.statedir
+    add_users(chain, "gone@example.com", superusers=["boss@example.com"])
+    with UserStore(state / FILE) as store:
+        user = store.find("gone@example.com")
+        assert user is not None
+    cookie = get_auth_cookie(chain.subscriber.url, ("gone@example.com", PASSWORD))
+    with Client(chain.subscriber.url, auth_cookie=cookie) as gone:
+        gone.upload(np.arange(10), "@personal/dir/a.b2nd")
+    deleted = []
+
+    def body() -> Iterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n' + bytes(2 << 20)
+        with Client(chain.subscriber.url, ("boss@example.com", PASSWORD)) as boss:
+            deleted.append(boss.deluser("gone@example.com"))
+        yield b"\r\n--x--\r\n"
+
+    headers = {"cookie": cookie, "content-type": "multipart/form-data; boundary=x"}
+    late = chain.http.post("/api/upload/@personal/late.txt", content=body(), headers=headers)
+
+    assert (403, 1) == (late.status_code, len(deleted)), late.text
+    assert not (state / "personal" / user.id).exists()
+    assert [] == list((state / "incoming").iterdir())
 
 
 # -- upstream's client -----------------------------------------------------------------------------------
