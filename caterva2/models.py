@@ -125,6 +125,22 @@ class ArrayInfo(Model):
     accept_ranges: Literal["bytes", "none"] = "bytes"
 
 
+class QuotaFigures(Model):
+    """`GET /api/quota`: bytes on the subscriber's disk.
+
+    Attributes:
+        used: by what the user has written; None where nothing is counted, since there is no limit, or not yet.
+        limit: of a user; None is none.
+        total_used: by all users.
+        total_limit: of all users together.
+    """
+
+    used: int | None
+    limit: int | None
+    total_used: int | None
+    total_limit: int | None
+
+
 class LazyArrayInfo(ArrayInfo):
     """`GET /api/info` of an array that is computed when it is read.
 

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ExceptionHandler
 
+from caterva2.daemon.described import Answer, Detail, Operation, described
 from caterva2.errors import (
     BadRequestError,
     Caterva2Error,
@@ -50,7 +51,9 @@ def detail_response(detail: str, status: int, headers: Mapping[str, str] | None 
 def health_route(describe: Callable[[Request], Health]) -> Route:
     """Make `GET /health`, which answers as long as the event loop turns."""
 
+    @described(Operation({200: Answer("it is alive", Health)}))
     async def health(request: Request) -> Response:
+        """`GET /health`: whether it is alive, and what it is."""
         return json_response(_told(request, describe(request)), headers={"Cache-Control": "no-store"})
 
     return Route("/health", health)
@@ -59,7 +62,9 @@ def health_route(describe: Callable[[Request], Health]) -> Route:
 def ready_route(describe: Callable[[Request], Health]) -> Route:
     """Make `GET /ready`: 200 when the daemon can do its part for others, else 503 with the reason."""
 
+    @described(Operation({200: Answer("it is ready", Detail)}))
     async def ready(request: Request) -> Response:
+        """`GET /ready`: whether it can do its part for others."""
         health = _told(request, describe(request))
         headers = {"Cache-Control": "no-store"}
         if health.ready:

@@ -257,8 +257,8 @@ def _drop(page: Page, files: dict[str, str]) -> None:
     """Drop files where the page takes them; Chromium makes entries of folders for real drops alone."""
     page.evaluate(
         """(files) => {
-          const found = Object.entries(files).map(([path, text]) => ({ path, file: new File([text], path.split("/").at(-1)) }));
-          window.parts.take(found);
+          const made = ([path, text]) => ({ path, file: new File([text], path.split("/").at(-1)) });
+          window.parts.take(Object.entries(files).map(made));
         }""",
         files,
     )
@@ -278,7 +278,8 @@ def test_a_real_drop(actions: ActionsPage, client: Client) -> None:
           const transfer = new DataTransfer();
           transfer.items.add(new File(["dropped"], "real.txt"));
           const main = document.querySelector("main");
-          const send = (name) => main.dispatchEvent(new DragEvent(name, { dataTransfer: transfer, bubbles: true, cancelable: true }));
+          const options = { dataTransfer: transfer, bubbles: true, cancelable: true };
+          const send = (name) => main.dispatchEvent(new DragEvent(name, options));
           send("dragenter");
           window.hovered = main.hasAttribute("data-dropping");
           send("drop");

@@ -6,7 +6,9 @@ from starlette.routing import BaseRoute
 
 from caterva2.subscriber.routes import (
     datasets,
+    docs,
     events,
+    joins,
     lazyarrays,
     login,
     roots,
@@ -25,14 +27,6 @@ def routes(*, with_users: bool) -> list[BaseRoute]:
         with_users: whether there are users, and so the routes for them.
     """
     # The first that fits is taken: what is asked for most comes first.
-    parts = [
-        datasets,
-        roots,
-        events,
-        verify,
-        writing,
-        lazyarrays,
-        status,
-        *([login, users, tokens] if with_users else []),
-    ]
+    for_users = [login, users, tokens] if with_users else []
+    parts = [datasets, roots, events, verify, writing, lazyarrays, joins, status, *for_users, docs]
     return [route for part in parts for route in part.ROUTES]

@@ -8,6 +8,7 @@ from typing import Final
 from anyio import CapacityLimiter
 from starlette.requests import Request
 
+from caterva2.errors import BadRequestError
 from caterva2.settings import SubscriberSettings
 from caterva2.subscriber.accounts import Accounts
 from caterva2.subscriber.catalog import Catalog
@@ -83,3 +84,15 @@ def state_of(request: Request) -> State:
     # What `request.state` gives, without making an object for it at each request.
     state: State = request.scope["state"]["subscriber"]
     return state
+
+
+def flag_of(request: Request, name: str) -> bool:
+    """A parameter of the query that is true or false; false if it is not there.
+
+    Raises:
+        BadRequestError: if it is something else.
+    """
+    text = request.query_params.get(name, "false").lower()
+    if text not in {"true", "false", "1", "0"}:
+        raise BadRequestError(f"{name}={text[:80]!r}: write true or false")
+    return text in {"true", "1"}

@@ -10,13 +10,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from caterva2.daemon.arguments import package_version
+from caterva2.daemon.described import Answer, Operation, described
 from caterva2.daemon.http import is_local, json_response
 from caterva2.models import CacheStatus, EventStatus, LagStatus, RootStatus, StatusReport
 from caterva2.subscriber.catalog import Root
-from caterva2.subscriber.routes.roots import described
+from caterva2.subscriber.routes.roots import followed
 from caterva2.subscriber.routes.state import State, state_of
 
 
+@described(Operation({200: Answer("how it is", StatusReport)}, (401, 403), who="superuser"))
 async def get_status(request: Request) -> Response:
     """`GET /api/status`: the roots and their publishers, what is told of them, and the cache."""
     state = state_of(request)
@@ -37,7 +39,7 @@ async def get_status(request: Request) -> Response:
 
 def _root(state: State, root: Root, now: float) -> RootStatus:
     return RootStatus(
-        **dict(described(state, root, now)),
+        **dict(followed(state, root, now)),
         datasets=len(state.catalog.datasets(root.name)),
         heard=None if root.heard is None else round(max(0.0, now - root.heard), 1),
         changes=state.figures.changes[root.name],
