@@ -39,15 +39,21 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
-@pytest.fixture
-def view(chain: Chain, browser: Any, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ViewPage]:
-    """A page for views; at the end, nothing may have gone wrong in it. A screenshot of it is in `tmp_path`."""
-    options = getattr(request, "param", {})
-    with open_page(browser, chain.subscriber.url, **options) as page:
+@pytest.fixture(scope="module")
+def opened(chain: Chain, browser: Any) -> Iterator[ViewPage]:
+    """The page of all these tests."""
+    with open_page(browser, chain.subscriber.url) as page:
         yield page
-        page.page.screenshot(path=tmp_path / "page.png", full_page=True)
-        assert [] == page.problems
-        assert page.page.evaluate("window.hacked") is None
+
+
+@pytest.fixture
+def view(opened: ViewPage, tmp_path: Path) -> Iterator[ViewPage]:
+    """The page; after a test nothing may have gone wrong in it. A screenshot of it is in `tmp_path`."""
+    opened.problems.clear()
+    yield opened
+    opened.page.screenshot(path=tmp_path / "page.png", full_page=True)
+    assert [] == opened.problems
+    assert opened.page.evaluate("window.hacked") is None
 
 
 def _stored(chain: Chain, path: str) -> Any:
@@ -357,9 +363,12 @@ def test_changes(view: ViewPage, chain: Chain) -> None:
     wait_until(lambda: page.locator("img").evaluate("i => i.naturalWidth") == 20, "the new picture on the page")
 
 
-@pytest.mark.parametrize("view", [{"width": 390, "theme": "dark"}], indirect=True)
 def test_phone(view: ViewPage) -> None:
-    """On a phone nothing is wider than the screen."""
+    """On a phone nothing is wider than the screen; what was wide before makes itself narrow."""
+    view.show("field.b2nd")
+    view.page.set_viewport_size({"width": 390, "height": 844})
+    wait_until(lambda: view.page.evaluate("document.documentElement.scrollWidth") <= 390, "the picture to fit")
+    view.page.emulate_media(color_scheme="dark")
     for path in ("tomo.b2nd", "signal.b2nd", "records.b2nd", "analysis.ipynb"):
         page = view.show(path)
         assert 390 >= page.evaluate("document.documentElement.scrollWidth"), path
