@@ -126,9 +126,8 @@ def shoot(page: Page, directory: Path, name: str) -> None:
 
 def test_lines_are_what_they_say(actions: ActionsPage, chain: Chain, tmp_path: Path) -> None:
     """The lines for what is shown give it, in a shell and in Python; names and conditions are data to both."""
-    page = actions.show(
-        "takeaway", part=json.dumps({"path": "foo/dir1/ds-2d.b2nd", "array": True, "slice": "1:3, ::5"})
-    )
+    page = actions.show("dataset", part=json.dumps({"path": "foo/dir1/ds-2d.b2nd", "array": True, "slice": "1:3, ::5"}))
+    page.get_by_role("button", name="Take away").click()
     made = {
         name: page.locator("figure", has_text=name).locator("code").inner_text()
         for name in ("Python", "cat2cli", "curl")
@@ -193,7 +192,7 @@ def test_upload_and_manage(actions: ActionsPage, client: Client, tmp_path: Path)
     (folder / "day 1").mkdir(parents=True)
     for name in ("a.txt", "day 1/b <i>.txt", ".hidden"):
         (folder / name).write_text(name)
-    page = actions.show("write")
+    page = actions.show("folder", path="@personal", user="ann")
 
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Upload a folder").click()
@@ -228,7 +227,7 @@ def test_upload_and_manage(actions: ActionsPage, client: Client, tmp_path: Path)
     page.get_by_role("button", name="Undo").click()
     wait_until(lambda: "d.txt" in client.get_list("@personal"), "the move back")
 
-    page.evaluate("() => { window.parts.manager.copy('foo/README.md'); }")
+    page.evaluate("() => { window.parts.actions.manager.copy('foo/README.md'); }")
     page.get_by_role("textbox", name="To").fill("@personal/d.txt")
     page.get_by_role("button", name="Copy").click()
     expect(page.get_by_role("alert")).to_contain_text("d.txt")
@@ -238,19 +237,39 @@ def test_upload_and_manage(actions: ActionsPage, client: Client, tmp_path: Path)
     expect(page.get_by_text("Copied to @personal/copy.md")).to_be_visible()
     assert "copy.md" in client.get_list("@personal")
 
-    page.evaluate("() => { window.parts.manager.remove('@personal/d.txt'); }")
+    page.evaluate("() => { window.parts.actions.manager.remove('@personal/d.txt'); }")
     shoot(page, tmp_path, "notices")
     page.locator(".a-notice", has_text="Removed").get_by_role("button", name="Undo").click()
-    page.evaluate("() => { window.parts.manager.remove('@personal/measured', { folder: true }); }")
+    page.evaluate("() => { window.parts.actions.manager.remove('@personal/measured', { folder: true }); }")
     page.get_by_role("button", name="Remove").click()
     page.locator(".a-notice", has_text="Removed").get_by_role("button", name="Dismiss").click()
     wait_until(lambda: "measured/a.txt" not in client.get_list("@personal"), "the folder to be removed")
     assert "d.txt" in client.get_list("@personal")
     # What is about to go goes when the page does.
-    page.evaluate("() => { window.parts.manager.remove('@personal/d.txt'); }")
+    page.evaluate("() => { window.parts.actions.manager.remove('@personal/d.txt'); }")
     page.goto("about:blank")
     wait_until(lambda: "d.txt" not in client.get_list("@personal"), "the file to be removed")
     assert [] == actions.problems("404", "409", "412")
+
+
+def test_what_is_shown_follows(actions: ActionsPage, client: Client) -> None:
+    """A dataset that gets another name is shown under it; one that is removed gives way to its folder."""
+    client.upload(b"x", "@personal/shown/a.txt")
+    part = json.dumps({"path": "@personal/shown/a.txt", "array": False})
+    page = actions.show("dataset", part=part, user="ann")
+
+    page.get_by_role("button", name="Rename").click()
+    page.get_by_role("textbox", name="New name").fill("b.txt")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Moved to @personal/shown/b.txt")).to_be_visible()
+    page.get_by_role("button", name="Undo").click()
+    wait_until(lambda: "shown/a.txt" in client.get_list("@personal"), "the move back")
+    page.get_by_role("button", name="Remove").click()
+
+    assert ["@personal/shown/b.txt", "@personal/shown"] == page.evaluate("window.parts.opened")
+    page.evaluate("window.parts.tools.destroy()")
+    assert 0 == page.get_by_role("button", name="Take away").count()
+    assert [] == actions.problems()
 
 
 def _drop(page: Page, files: dict[str, str]) -> None:
@@ -258,21 +277,21 @@ def _drop(page: Page, files: dict[str, str]) -> None:
     page.evaluate(
         """(files) => {
           const made = ([path, text]) => ({ path, file: new File([text], path.split("/").at(-1)) });
-          window.parts.take(Object.entries(files).map(made));
+          window.parts.actions.uploads.add(Object.entries(files).map(made), "@personal");
         }""",
         files,
     )
 
 
 def _rename(page: Page, path: str, name: str) -> None:
-    page.evaluate("(path) => { window.parts.manager.rename(path); }", path)
+    page.evaluate("(path) => { window.parts.actions.manager.rename(path); }", path)
     page.get_by_role("textbox", name="New name").fill(name)
     page.keyboard.press("Enter")
 
 
 def test_a_real_drop(actions: ActionsPage, client: Client) -> None:
     """What is dropped on the page goes where it is; the page says so while it hovers."""
-    page = actions.show("write")
+    page = actions.show("folder", path="@personal", user="ann")
     page.evaluate(
         """() => {
           const transfer = new DataTransfer();

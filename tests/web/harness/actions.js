@@ -1,63 +1,57 @@
-// The least page that mounts the actions: what the shell does for them, in little. Tests reach the parts by `window.parts`.
+// The least shell that mounts the actions. Tests reach the parts by `window.parts`.
 
+import { Actions } from "/static/js/actions/actions.js";
 import { askExpression } from "/static/js/actions/expression.js";
 import * as lines from "/static/js/actions/lines.js";
-import { Manager } from "/static/js/actions/manage.js";
 import * as names from "/static/js/actions/names.js";
-import { Notices } from "/static/js/actions/notices.js";
-import { showQuota } from "/static/js/actions/quota.js";
-import { TakeAway } from "/static/js/actions/takeaway.js";
-import { Uploads, chooseButtons, dropZone } from "/static/js/actions/uploads.js";
 import { StatusPage } from "/static/js/pages/status.js";
-import { sendFile } from "/static/js/transfer.js";
 
-const encoded = lines.encodedPath;
-
-async function call(method, route, { json, ...options } = {}) {
-  const headers = { ...options.headers, ...(json ? { "Content-Type": "application/json" } : {}) };
-  const response = await fetch(route, { method, ...options, headers, body: json && JSON.stringify(json) });
-  const text = response.headers.get("Content-Type")?.startsWith("application/json") ? await response.json() : await response.text();
-  if (!response.ok) throw Object.assign(new Error(text.detail), { status: response.status, detail: text.detail });
-  return text;
-}
+const given = Object.fromEntries(new URLSearchParams(location.search));
+const main = document.querySelector("main");
 
 const api = {
+  root: `${location.origin}/`,
   base: location.origin,
-  downloadUrl: (path) => `/api/download/${encoded(path)}`,
-  status: (options) => call("GET", "/api/status", options),
-  quota: () => call("GET", "/api/quota"),
-  move: (src, dst) => call("POST", "/api/move/", { json: { src, dst } }),
-  copy: (src, dst) => call("POST", "/api/copy/", { json: { src, dst } }),
-  remove: (path, options) => call("POST", `/api/remove/${encoded(path)}`, options),
-  upload: (path, file, options) => sendFile(`/api/upload/${encoded(path)}`, file, options),
-  evaluate: (json, options) => call("POST", "/api/evaluate/", { json, ...options }),
-  lazyexpr: (json, headers) => call("POST", "/api/lazyexpr/", { json, headers }),
-  datasets: async () => {
-    const all = await Promise.all(Object.keys(await call("GET", "/api/roots")).map(async (root) => (await call("GET", `/api/list/${root}`)).map((name) => `${root}/${name}`)));
-    return all.flat();
+  downloadUrl: (path) => `/api/download/${lines.encodedPath(path)}`,
+  viewUrl: (path) => `/view/${lines.encodedPath(path)}`,
+  status: async (options) => (await api.request("GET", "api/status", options)).json(),
+  async request(method, path, { json, headers = {}, ...options } = {}) {
+    const type = json ? { "Content-Type": "application/json" } : {};
+    const body = json && JSON.stringify(json);
+    const response = await fetch(api.root + path, { method, body, headers: { ...headers, ...type }, ...options });
+    if (response.ok) return response;
+    const { detail } = await response.json();
+    throw Object.assign(new Error(detail), { status: response.status, detail });
   },
 };
 
-const main = document.querySelector("main");
-const notices = new Notices(document.getElementById("notices"));
-const seen = [];
+const opened = [];
+const shell = { api, session: { user: document.cookie || given.user }, open: (path) => opened.push(path) };
+const actions = new Actions(shell);
+const parts = { actions, lines, names, opened };
+window.parts = parts;
 
 const pages = {
-  status: () => new StatusPage(main, api).show(),
-  takeaway: () => { parts.panel = new TakeAway(main, JSON.parse(new URLSearchParams(location.search).get("part")), api); },
-  write: () => {
-    main.insertAdjacentElement("beforeend", document.createElement("h1")).textContent = "@personal";
-    const uploads = new Uploads(main, api, { done: (path) => seen.push(path) });
-    const take = (found) => uploads.add(found, "@personal");
-    main.prepend(chooseButtons(take));
-    dropZone(main, take, (error) => notices.fail(error));
-    showQuota(main, api);
-    Object.assign(parts, { uploads, take, manager: new Manager(api, notices, { changed: (path, before) => seen.push([path, before]) }) });
+  async status() {
+    try {
+      await new StatusPage(main, shell).show();
+    } catch (error) {
+      main.append(Object.assign(document.createElement("p"), { role: "alert", textContent: error.detail }));
+    }
   },
-  expression: () => { parts.saved = askExpression(api, { operand: "foo/ds-1d.b2nd" }); },
+  dataset() {
+    const { path, array, ...part } = JSON.parse(given.part);
+    parts.tools = actions.forDataset(main, { path, info: array ? { shape: [1] } : {} });
+    parts.tools.update(part);
+  },
+  folder() {
+    main.append(Object.assign(document.createElement("h1"), { textContent: given.path }));
+    parts.tools = actions.forFolder(main, given.path);
+  },
+  expression() {
+    parts.saved = askExpression(actions.calls, { operand: "foo/ds-1d.b2nd" });
+  },
 };
 
-const parts = { api, lines, names, seen };
-window.parts = parts;
-await pages[new URLSearchParams(location.search).get("page")]?.();
+await pages[given.page]?.();
 document.body.dataset.shown = "yes";

@@ -9,10 +9,12 @@ const EACH = 5000; // milliseconds
 export class StatusPage {
   /**
    * @param {HTMLElement} host
-   * @param {{status: (options: {signal: AbortSignal}) => Promise<any>}} api
+   * @param {{api: {status: (options: {signal: AbortSignal}) => Promise<any>}}} shell
    */
-  constructor(host, api) {
+  constructor(host, { api }) {
     this.api = api;
+    this.title = "Status";
+    this.filled = false;
     this.trouble = el("p.a-error", { role: "alert", hidden: true });
     this.figures = el("dl.a-figures", {});
     this.rows = el("tbody", {});
@@ -32,7 +34,7 @@ export class StatusPage {
     document.addEventListener("visibilitychange", () => this.again(), { signal: this.ended.signal });
   }
 
-  /** Show the present status, and follow it until `destroy`. */
+  /** Show the present status, and follow it until `destroy`; an error is thrown while nothing has been shown yet. */
   async show() {
     clearTimeout(this.timer);
     try {
@@ -40,10 +42,12 @@ export class StatusPage {
       this.say("");
     } catch (error) {
       if (this.ended.signal.aborted) return;
+      if (!this.filled) throw error;
       this.say(error.detail ?? error.message);
       // Who may not see it now will not be let in by asking.
       if ([401, 403, 404].includes(error.status)) return;
     }
+    clearTimeout(this.timer);
     this.timer = setTimeout(() => this.again(), EACH);
   }
 
@@ -57,6 +61,7 @@ export class StatusPage {
   }
 
   fill(report) {
+    this.filled = true;
     const { events, cache } = report;
     const lag = events.lag;
     const share = cache.limit ? ` of ${bytes(cache.limit)}` : "";
