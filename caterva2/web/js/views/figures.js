@@ -15,7 +15,7 @@ export class Figures {
     this.list = el("dl.v-figures");
     this.chart = el("div.v-histogram");
     const heading = el("h3", {}, "Statistics of what is shown");
-    this.element = el("section.v-panel", { "aria-label": "Statistics" }, heading, this.note, this.list, this.chart);
+    this.element = el("section.v-panel", { "aria-label": "Statistics", hidden: true }, heading, this.note, this.list, this.chart);
   }
 
   /**
@@ -24,6 +24,7 @@ export class Figures {
    * @param {string} note which values these are
    */
   show(values, figures, note) {
+    this.element.hidden = false;
     this.note.textContent = figures.finite ? `${note}.` : `${note}. None of them is finite.`;
     const rows = [
       ...(figures.finite ? known(figures) : []),

@@ -3,7 +3,7 @@
 import { COLORMAPS, colour, palette } from "../colormaps.js";
 import { Look } from "../look.js";
 import { nearlyEqual, quantiles, statisticsOf, ticks } from "../statistics.js";
-import { formatShort, formatValue } from "../values.js";
+import { formatCount, formatShort, formatValue } from "../values.js";
 import { ArrayView, canDraw } from "./arrayview.js";
 import { AxesControl } from "./axes.js";
 import { costOf } from "./cost.js";
@@ -38,7 +38,8 @@ export class HeatmapView extends ArrayView {
     });
     this.figures = new Figures();
     this.controls.append(this.axes.element, ...this.scaleControls(), zoomButtons(this.raster), this.limits());
-    this.body.append(el("div.v-columns", {}, this.raster.element, this.figures.element));
+    this.note = el("p.v-muted");
+    this.body.append(el("div.v-columns", {}, el("div", {}, this.raster.element, this.note), this.figures.element));
   }
 
   scaleControls() {
@@ -97,11 +98,18 @@ export class HeatmapView extends ArrayView {
     colour(this.plane.values, pixels, colours, scale);
     this.raster.paint(this.plane, new Uint8ClampedArray(pixels.buffer));
     this.bar.show(colours, scale, this.raster.size.height);
-    this.bar.element.hidden = !this.figuresOf.finite;
+    this.bar.element.style.visibility = this.figuresOf.finite ? "visible" : "hidden";
+    this.sayUncoloured(scale);
     const fixed = /^[^:]+:[^:]+$/.test(this.state.range ?? "");
     if (!fixed) this.rangeChoice.select.value = this.state.range ?? "full";
     this.low.value = figure(scale.low);
     this.high.value = figure(scale.high);
+  }
+
+  sayUncoloured({ log }) {
+    let count = 0;
+    if (log) for (let i = 0; i < this.plane.values.length; i += 1) if (this.plane.values[i] <= 0) count += 1;
+    this.note.textContent = count ? `${formatCount(count)} values of zero or less have no colour on a logarithmic scale.` : "";
   }
 
   /** @returns {{low: number, high: number, log: boolean}} */
@@ -131,7 +139,8 @@ export class HeatmapView extends ArrayView {
 }
 
 function figure(value) {
-  return Number.isFinite(value) ? String(Number(value.toPrecision(6))) : "";
+  if (!Number.isFinite(value)) return "";
+  return value && Math.abs(value) < 1e-3 ? value.toExponential(4) : String(Number(value.toPrecision(6)));
 }
 
 /** The colours with the values that they stand for. */

@@ -4,7 +4,6 @@ import { ticks } from "../statistics.js";
 import { formatShort } from "../values.js";
 import { el, onResize, svg } from "./dom.js";
 
-const LEFT = 52;
 const BOTTOM = 24;
 const TOP = 8;
 const RIGHT = 8;
@@ -58,14 +57,17 @@ export class Raster {
     this.look = look;
     this.width = this.element.clientWidth || 640;
     const [rows, columns] = this.extents();
-    const room = { width: Math.max(120, this.width - LEFT - RIGHT - (this.side?.offsetWidth ?? 0)), height: roomHeight(this.width) };
+    this.left = 12 + 7 * Math.max(3, String(look.regions[look.axes[0]].stop).length);
+    const room = { width: Math.max(120, this.width - this.left - RIGHT - (this.side?.offsetWidth ?? 0)), height: roomHeight(this.width) };
     const square = rows / columns < 8 && columns / rows < 8;
     const cell = Math.min(room.width / columns, room.height / rows);
     this.size = square
       ? { width: Math.max(columns * cell, 40), height: Math.max(rows * cell, 40) }
       : { width: room.width, height: Math.min(room.height, Math.max(120, rows * 24)) };
-    this.plot.style.width = `${this.size.width + LEFT + RIGHT}px`;
+    this.plot.style.width = `${this.size.width + this.left + RIGHT}px`;
     this.plot.style.height = `${this.size.height + TOP + BOTTOM}px`;
+    this.window.style.left = `${this.left}px`;
+    this.readout.style.paddingLeft = `${this.left}px`;
     this.window.style.width = `${this.size.width}px`;
     this.window.style.height = `${this.size.height}px`;
     this.placePixels();
@@ -119,9 +121,9 @@ export class Raster {
     const { width, height } = this.size;
     const whole = (low, high, most) => ticks(low, high - 1, most).filter(Number.isInteger);
     const across = whole(columns.start, columns.stop, Math.max(2, width / 70)).map((n) =>
-      svg("text", { x: LEFT + this.xOf(n + 0.5), y: TOP + height + 16, "text-anchor": "middle" }, formatShort(n, 9)));
+      svg("text", { x: this.left + this.xOf(n + 0.5), y: TOP + height + 16, "text-anchor": "middle" }, formatShort(n, 9)));
     const down = whole(rows.start, rows.stop, Math.max(2, height / 40)).map((n) =>
-      svg("text", { x: LEFT - 6, y: TOP + this.yOf(n + 0.5) + 4, "text-anchor": "end" }, formatShort(n, 9)));
+      svg("text", { x: this.left - 6, y: TOP + this.yOf(n + 0.5) + 4, "text-anchor": "end" }, formatShort(n, 9)));
     this.spot = svg("rect.v-spot", { hidden: true, width: 0, height: 0 });
     this.band = svg("rect.v-band", { width: 0, height: 0 });
     this.marks.replaceChildren(...across, ...down, this.spot, this.band);
@@ -135,7 +137,7 @@ export class Raster {
     this.cursor = { row: clamp(row, rows - 1), column: clamp(column, columns - 1) };
     const [r, c] = [rowRegion.start + this.cursor.row * rowStep, columnRegion.start + this.cursor.column * columnStep];
     this.readout.textContent = `[${this.indexText(r, c)}] = ${this.describe(this.cursor.row, this.cursor.column)}`;
-    setBox(this.spot, LEFT + this.xOf(c), TOP + this.yOf(r), LEFT + this.xOf(c + columnStep), TOP + this.yOf(r + rowStep));
+    setBox(this.spot, this.left + this.xOf(c), TOP + this.yOf(r), this.left + this.xOf(c + columnStep), TOP + this.yOf(r + rowStep));
   }
 
   indexText(row, column) {
@@ -178,7 +180,7 @@ export class Raster {
   listen() {
     const at = (event) => {
       const box = this.plot.getBoundingClientRect();
-      const x = Math.max(0, Math.min(event.clientX - box.left - LEFT, this.size.width));
+      const x = Math.max(0, Math.min(event.clientX - box.left - this.left, this.size.width));
       return { x, y: Math.max(0, Math.min(event.clientY - box.top - TOP, this.size.height)) };
     };
     /** @type {{x: number, y: number}|null} */
@@ -193,7 +195,7 @@ export class Raster {
       const { x, y } = at(event);
       this.readout.setAttribute("aria-live", "off");
       this.pointAt(x, y);
-      if (from) setBox(this.band, LEFT + from.x, TOP + from.y, LEFT + x, TOP + y);
+      if (from) setBox(this.band, this.left + from.x, TOP + from.y, this.left + x, TOP + y);
     });
     plot.addEventListener("pointerup", (event) => {
       const to = at(event);

@@ -100,8 +100,8 @@ export class RecordsView extends ArrayView {
     const header = sortable
       ? el("button.v-sort", { type: "button", title, onclick: sort }, el("span", {}, name), mark)
       : el("span", {}, name);
-    const wide = { S: 10 * dtype.size, U: 2.5 * dtype.size, M: 230, c: 200, r: 260 }[dtype.kind] ?? 110;
-    const width = Math.max(90, Math.min(320, (shape.length ? 220 : wide) + 16), name.length * 9 + 36);
+    const wide = { S: 10 * dtype.size, U: 2.5 * dtype.size, M: 190, c: 200, r: 40 + 60 * (dtype.fields?.length ?? 0) }[dtype.kind] ?? 110;
+    const width = Math.max(90, Math.min(320, (shape.length ? 40 + 65 * shape.reduce((a, b) => a * b, 1) : wide) + 16), name.length * 9 + 36);
     return { width, header, numeric: isNumeric(dtype) && !shape.length && dtype.kind !== "b", sorted };
   }
 
