@@ -32,7 +32,8 @@ export function palette(name) {
   return Uint32Array.from({ length: 256 }, (_, i) => {
     const place = (i / 255) * last;
     const low = Math.min(Math.floor(place), last - 1);
-    const channel = (c) => Math.round(stops[3 * low + c] + (place - low) * (stops[3 * low + 3 + c] - stops[3 * low + c]));
+    const channel = (c) =>
+      Math.round(stops[3 * low + c] + (place - low) * (stops[3 * low + 3 + c] - stops[3 * low + c]));
     return ((255 << 24) | (channel(2) << 16) | (channel(1) << 8) | channel(0)) >>> 0;
   });
 }

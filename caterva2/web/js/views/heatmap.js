@@ -13,7 +13,10 @@ import { loadPlane, sampling, stepsFor } from "./plane.js";
 import { Raster } from "./raster.js";
 import { zoomButtons } from "./zoom.js";
 
-const RANGES = [["full", "all values"], ["robust", "2\u201398 %"]];
+const RANGES = [
+  ["full", "all values"],
+  ["robust", "2\u201398 %"],
+];
 
 /** @param {any} info of GET /api/info */
 export function canView(info) {
@@ -30,7 +33,8 @@ export class HeatmapView extends ArrayView {
     this.raster?.destroy();
     this.bar = new ColourBar();
     this.raster = new Raster({
-      label: "Heat map. Arrow keys move the cursor, plus and minus zoom, Shift and arrow keys move the region, 0 shows all.",
+      label:
+        "Heat map. Arrow keys move the cursor, plus and minus zoom, Shift and arrow keys move the region, 0 shows all.",
       onlook: (look) => this.moved(look),
       describe: (row, column) => this.describe(row, column),
       onsize: () => this.refresh(),
@@ -47,7 +51,16 @@ export class HeatmapView extends ArrayView {
     const chosen = RANGES.some(([key]) => key === this.state.range) ? this.state.range : undefined;
     return [
       stateChoice(redraw, "cmap", "Colours", COLORMAPS, this.state.cmap).element,
-      stateChoice(redraw, "scale", "Scale", [["linear", "linear"], ["log", "logarithmic"]], this.state.scale).element,
+      stateChoice(
+        redraw,
+        "scale",
+        "Scale",
+        [
+          ["linear", "linear"],
+          ["log", "logarithmic"],
+        ],
+        this.state.scale,
+      ).element,
       (this.rangeChoice = stateChoice(redraw, "range", "Range", RANGES, chosen)).element,
     ];
   }
@@ -109,7 +122,9 @@ export class HeatmapView extends ArrayView {
   sayUncoloured({ log }) {
     let count = 0;
     if (log) for (let i = 0; i < this.plane.values.length; i += 1) if (this.plane.values[i] <= 0) count += 1;
-    this.note.textContent = count ? `${formatCount(count)} values of zero or less have no colour on a logarithmic scale.` : "";
+    this.note.textContent = count
+      ? `${formatCount(count)} values of zero or less have no colour on a logarithmic scale.`
+      : "";
   }
 
   /** @returns {{low: number, high: number, log: boolean}} */
@@ -159,12 +174,17 @@ class ColourBar {
     const map = log ? Math.log10 : (x) => x;
     const [bottom, top] = [map(low), map(high)];
     const places = log ? decades(low, high) : ticks(low, high, 6);
-    this.labels.replaceChildren(...places.map((value) => {
-      const label = el("span", {}, formatShort(value));
-      label.style.bottom = `${top > bottom ? ((map(value) - bottom) / (top - bottom)) * 100 : 50}%`;
-      return label;
-    }));
-    this.element.setAttribute("aria-label", `Colours from ${formatShort(low)} to ${formatShort(high)}${log ? ", logarithmic" : ""}`);
+    this.labels.replaceChildren(
+      ...places.map((value) => {
+        const label = el("span", {}, formatShort(value));
+        label.style.bottom = `${top > bottom ? ((map(value) - bottom) / (top - bottom)) * 100 : 50}%`;
+        return label;
+      }),
+    );
+    this.element.setAttribute(
+      "aria-label",
+      `Colours from ${formatShort(low)} to ${formatShort(high)}${log ? ", logarithmic" : ""}`,
+    );
   }
 }
 

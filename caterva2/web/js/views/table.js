@@ -37,7 +37,9 @@ export class TableView extends ArrayView {
     if (this.dtype.kind !== "r") return;
     const fields = this.dtype.fields.map(({ name, dtype }) => [name, `${name} (${dtypeName(dtype)})`]);
     const change = (changes) => this.change(changes, () => this.buildGrid());
-    this.controls.append(stateChoice(change, "field", "Field", [["", "all fields"], ...fields], this.state.field).element);
+    this.controls.append(
+      stateChoice(change, "field", "Field", [["", "all fields"], ...fields], this.state.field).element,
+    );
   }
 
   buildGrid() {
@@ -76,9 +78,12 @@ export class TableView extends ArrayView {
       input.addEventListener("change", () => input.value !== "" && go(Number(input.value)));
       return most > 1 ? el("span.v-field", {}, el("label", { for: id }, label), input) : null;
     };
-    return el("div.v-controls", {},
+    return el(
+      "div.v-controls",
+      {},
       field("Go to row", rows, (row) => this.grid.goTo(row)),
-      field("Go to column", columns, (column) => this.grid.goTo(this.grid.row, column)));
+      field("Go to column", columns, (column) => this.grid.goTo(this.grid.row, column)),
+    );
   }
 
   positioned(row, column) {
@@ -90,7 +95,8 @@ export class TableView extends ArrayView {
     const turned = look.axes.join() !== this.look.axes.join();
     this.look = look;
     this.change({ ...look.toState(), ...(turned ? { row: undefined, column: undefined } : {}) }, () =>
-      turned ? this.buildGrid() : this.grid.reload());
+      turned ? this.buildGrid() : this.grid.reload(),
+    );
   }
 
   async refresh() {
