@@ -26,7 +26,7 @@ const CLEAR = 0;
  * @returns {Uint32Array} as ImageData has them
  */
 export function palette(name) {
-  const text = STOPS[name] ?? STOPS.viridis;
+  const text = COLORMAPS.includes(name) ? STOPS[name] : STOPS.viridis;
   const stops = text.match(/../g).map((byte) => parseInt(byte, 16));
   const last = stops.length / 3 - 1;
   return Uint32Array.from({ length: 256 }, (_, i) => {

@@ -83,7 +83,7 @@ export class ImageView extends ArrayView {
       (plane) => {
         this.plane = plane;
         this.figures.show(plane.values, statisticsOf(plane.values), `${sampling(plane)}, of all colours`);
-        this.raster.paint(plane, rgba(plane, ORDERS[this.state.order] ?? ORDERS.rgba));
+        this.raster.paint(plane, rgba(plane, this.state.order === "argb" ? ORDERS.argb : ORDERS.rgba));
       },
     );
   }

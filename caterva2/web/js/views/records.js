@@ -29,8 +29,8 @@ export class RecordsView extends ArrayView {
   }
 
   get fields() {
-    const chosen = this.state.columns?.split(",").map(decodeURIComponent);
-    const fields = this.dtype.fields.filter(({ name }) => chosen?.includes(name));
+    const chosen = this.state.columns?.split(",");
+    const fields = this.dtype.fields.filter(({ name }) => chosen?.includes(encodeURIComponent(name)));
     return fields.length ? fields : this.dtype.fields;
   }
 

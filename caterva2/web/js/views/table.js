@@ -66,8 +66,13 @@ export class TableView extends ArrayView {
     this.grid.layout();
   }
 
+  /** @returns {string|undefined} the only field that is wanted */
+  get field() {
+    return this.dtype.fields?.find(({ name }) => name === this.state.field)?.name;
+  }
+
   get columnWidth() {
-    if (this.look.axes.length < 2 || (this.dtype.kind === "r" && !this.state.field)) return 320;
+    if (this.look.axes.length < 2 || (this.dtype.kind === "r" && !this.field)) return 320;
     return { c: 210, S: 170, U: 170, M: 230, f: 120 }[this.dtype.kind] ?? 100;
   }
 
@@ -108,7 +113,7 @@ export class TableView extends ArrayView {
     let look = this.look;
     if (rowAxis !== undefined) look = look.withRegion(rowAxis, { start: rows[0], stop: rows[1] });
     if (columnAxis !== undefined) look = look.withRegion(columnAxis, { start: columns[0], stop: columns[1] });
-    const query = { slice_: look.text(), field: this.state.field || undefined };
+    const query = { slice_: look.text(), field: this.field };
     const array = parseNpy(await this.api.array(this.dataset.path, query, { signal }));
     const [height, width] = [rows[1] - rows[0], columns[1] - columns[0]];
     const items = array.size / (height * width);
