@@ -131,6 +131,46 @@ def test_axes_and_colours(view: ViewPage, chain: Chain) -> None:
     assert "from 1000 to 20000, logarithmic" in page.locator(".v-bar").get_attribute("aria-label")
 
 
+def test_links_that_make_no_sense(view: ViewPage, chain: Chain) -> None:
+    """A link that asks for what there is not shows what there is."""
+    nonsense = {"slice": "a, 9:1, 77", "axes": "9,9", "range": "x:y", "scale": "?", "field": "none", "row": "-5x"}
+    values = _stored(chain, "tomo.b2nd")
+    view.show("tomo.b2nd", "heatmap", cmap="__proto__", **nonsense)
+    assert values[0].shape == _pixels(view).shape
+
+    view.show("image.b2nd", "image", order="constructor", **nonsense)
+    view.show("signal.b2nd", "line", **nonsense)
+    view.show("wide.b2nd", "table", **nonsense)
+    assert "0" == view.text("tbody td")
+    view.show("records.b2nd", "nothing", columns="%,constructor", sortby="id", order="?")
+    assert "0" == view.text("tbody td")
+
+
+def test_keyboard(view: ViewPage) -> None:
+    """All of a heat map can be had with the keyboard alone."""
+    page = view.show("tomo.b2nd", "heatmap")
+    page.get_by_label("Rows").focus()
+    reached = []
+    for _ in range(14):
+        reached.append(page.evaluate("document.activeElement.getAttribute('aria-label') ?? document.activeElement.id"))
+        page.keyboard.press("Tab")
+
+    assert {"Zoom in", "Zoom out", "Show all", "Position on axis 0"} <= set(reached)
+    assert any(label.startswith("Heat map") for label in reached)
+
+    page.get_by_label("Axis 0", exact=True).press("ArrowRight")
+    view.settle()
+    plot = page.locator(".v-plot")
+    plot.press("+")
+    plot.press("Shift+ArrowRight")
+    view.settle()
+    assert "slice=1%2C+16%3A48%2C+30%3A70" in page.url
+    plot.press("0")
+    plot.press("ArrowDown")
+    view.settle()
+    assert view.text(".v-readout").startswith("[1, ")
+
+
 def test_dear_look(view: ViewPage) -> None:
     """An overview that would be work for minutes is only read when that is wanted; a region of it at once."""
     page = view.show("huge.b2nd", "heatmap")

@@ -5,9 +5,17 @@ import { parseLiteral } from "./literal.js";
 
 const MAGIC = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59];
 const TYPED = {
-  i1: Int8Array, i2: Int16Array, i4: Int32Array, i8: BigInt64Array,
-  u1: Uint8Array, u2: Uint16Array, u4: Uint32Array, u8: BigUint64Array,
-  f4: Float32Array, f8: Float64Array, b1: Uint8Array,
+  i1: Int8Array,
+  i2: Int16Array,
+  i4: Int32Array,
+  i8: BigInt64Array,
+  u1: Uint8Array,
+  u2: Uint16Array,
+  u4: Uint32Array,
+  u8: BigUint64Array,
+  f4: Float32Array,
+  f8: Float64Array,
+  b1: Uint8Array,
 };
 const PARTS = {
   re: (re) => re,
@@ -131,4 +139,3 @@ function parsed(text) {
   }
   throw new NpyError("the NPY header cannot be read");
 }
-

@@ -6,8 +6,35 @@ import DOMPurify from "../vendor/purify.js";
 const OPTIONS = {
   RETURN_DOM_FRAGMENT: true,
   USE_PROFILES: { html: true },
-  FORBID_TAGS: ["style", "form", "input", "button", "select", "textarea", "option", "dialog", "video", "audio", "source", "picture", "map", "area"],
-  FORBID_ATTR: ["style", "class", "id", "name", "srcset", "background", "usemap", "autofocus", "tabindex", "contenteditable", "for"],
+  FORBID_TAGS: [
+    "style",
+    "form",
+    "input",
+    "button",
+    "select",
+    "textarea",
+    "option",
+    "dialog",
+    "video",
+    "audio",
+    "source",
+    "picture",
+    "map",
+    "area",
+  ],
+  FORBID_ATTR: [
+    "style",
+    "class",
+    "id",
+    "name",
+    "srcset",
+    "background",
+    "usemap",
+    "autofocus",
+    "tabindex",
+    "contenteditable",
+    "for",
+  ],
   ALLOW_DATA_ATTR: false,
   ALLOW_ARIA_ATTR: false,
 };
@@ -39,7 +66,9 @@ export function fragmentOfHtml(html, links) {
 function quiet(html) {
   return html
     .replace(/<style\b[^]*?(<\/style\s*>|$)/gi, "")
-    .replace(/<[a-z][^>]*>/gi, (tag) => tag.replace(/([\s"'/])(?:style|on\w+)\s*=\s*(?:"[^"]*"|'[^']*'|[^\s>]*)/gi, "$1"));
+    .replace(/<[a-z][^>]*>/gi, (tag) =>
+      tag.replace(/([\s"'/])(?:style|on\w+)\s*=\s*(?:"[^"]*"|'[^']*'|[^\s>]*)/gi, "$1"),
+    );
 }
 
 /** @param {string} text @param {Links} [links] @returns {DocumentFragment} */

@@ -8,7 +8,12 @@ import { Loader } from "./loader.js";
 /** @typedef {{path: string, info: any}} Dataset `info` is the answer of GET /api/info; the shell renews it */
 /** @typedef {Record<string, string|undefined>} State what stands in the URL's query */
 
-const PARTS = [["abs", "magnitude"], ["phase", "phase"], ["re", "real part"], ["im", "imaginary part"]];
+const PARTS = [
+  ["abs", "magnitude"],
+  ["phase", "phase"],
+  ["re", "real part"],
+  ["im", "imaginary part"],
+];
 
 /** A view of an array: subclasses build their controls in `build`, and load and draw in `refresh`. */
 export class ArrayView {

@@ -21,7 +21,9 @@ export function costOf(info, look, steps) {
     const step = steps.get(axis) ?? 1;
     const count = Math.ceil(look.extent(axis) / step);
     // Within a chunk all blocks from the first value to the last one are read.
-    return step >= chunks[axis] ? count * block : Math.min((Math.ceil(look.extent(axis) / block) + 1) * block, look.shape[axis]);
+    return step >= chunks[axis]
+      ? count * block
+      : Math.min((Math.ceil(look.extent(axis) / block) + 1) * block, look.shape[axis]);
   });
   return lengths.reduce((product, length) => product * length, parseDtype(info.dtype).size);
 }
@@ -44,7 +46,8 @@ export class Gate {
   passes(cost) {
     const open = this.allowed || cost <= MOST;
     this.element.hidden = open;
-    if (!open) this.text.textContent = `To show this, about ${formatBytes(cost)} must be decompressed at the subscriber. Zoom in, or `;
+    if (!open)
+      this.text.textContent = `To show this, about ${formatBytes(cost)} must be decompressed at the subscriber. Zoom in, or `;
     return open;
   }
 }

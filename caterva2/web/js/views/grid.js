@@ -1,5 +1,6 @@
 // A table of which only what is seen is made and loaded: millions of rows and columns cost as much as a few.
 
+import { Blocks } from "./blocks.js";
 import { el, onResize } from "./dom.js";
 import { textOf } from "./loader.js";
 
@@ -30,10 +31,7 @@ export class Grid {
     this.options = options;
     this.rows = options.rows;
     this.columnCount = options.columnCount;
-    /** @type {Map<string, (row: number, column: number) => string|undefined>} */
-    this.blocks = new Map();
-    this.old = new Map();
-    this.failed = new Set();
+    this.blocks = new Blocks(MOST_BLOCKS);
     /** @type {Map<string, AbortController>} */
     this.loading = new Map();
     this.row = 0;
@@ -42,7 +40,11 @@ export class Grid {
     this.tbody = el("tbody");
     this.table = el("table.v-table", { "aria-label": options.label }, this.head, this.tbody);
     this.spacer = el("div.v-spacer", {}, this.table);
-    this.scroller = el("div.v-scroller", { tabindex: 0, role: "region", "aria-label": `${options.label}, scrollable` }, this.spacer);
+    this.scroller = el(
+      "div.v-scroller",
+      { tabindex: 0, role: "region", "aria-label": `${options.label}, scrollable` },
+      this.spacer,
+    );
     this.message = el("p.v-error", { role: "alert", hidden: true });
     this.element = el("div.v-grid", {}, this.message, this.scroller);
     this.listen();
@@ -63,8 +65,7 @@ export class Grid {
 
   /** Load anew what is seen; until it comes, the old values stay. */
   reload() {
-    this.old = this.blocks;
-    this.blocks = new Map();
+    this.blocks.renew();
     for (const controller of this.loading.values()) controller.abort();
     this.loading.clear();
     this.render();
@@ -115,7 +116,8 @@ export class Grid {
 
   scrolled() {
     const { scrollTop, scrollLeft, scrollHeight, clientHeight } = this.scroller;
-    if (this.ignored && Math.abs(scrollTop - this.ignored.top) < 1 && Math.abs(scrollLeft - this.ignored.left) < 1) return;
+    if (this.ignored && Math.abs(scrollTop - this.ignored.top) < 1 && Math.abs(scrollLeft - this.ignored.left) < 1)
+      return;
     this.ignored = null;
     const span = scrollHeight - clientHeight;
     const last = this.rows - this.visibleRows;
@@ -136,7 +138,8 @@ export class Grid {
   lastColumn() {
     let room = this.scroller.clientWidth - this.nameWidth;
     let column = this.columnCount;
-    while (column > 0 && room >= this.options.column(column - 1).width) room -= this.options.column((column -= 1)).width;
+    while (column > 0 && room >= this.options.column(column - 1).width)
+      room -= this.options.column((column -= 1)).width;
     return Math.min(column, this.columnCount - 1);
   }
 
@@ -183,7 +186,11 @@ export class Grid {
     const corner = el("td.v-corner", { "aria-colindex": 1 });
     corner.style.width = `${this.nameWidth}px`;
     const cells = columns.map(({ number, width, header, numeric, sorted }) => {
-      const cell = el(`th${numeric ? ".v-number" : ""}`, { scope: "col", "aria-colindex": number + 2, "aria-sort": sorted ?? null }, header);
+      const cell = el(
+        `th${numeric ? ".v-number" : ""}`,
+        { scope: "col", "aria-colindex": number + 2, "aria-sort": sorted ?? null },
+        header,
+      );
       cell.style.width = `${width}px`;
       return cell;
     });
@@ -196,13 +203,17 @@ export class Grid {
       const tag = `td${numeric ? ".v-number" : ""}${text === undefined ? ".v-waiting" : ""}`;
       return el(tag, { "aria-colindex": number + 2, title: text && text.length > 14 ? text : null }, text ?? "\u00b7");
     });
-    return el("tr", { "aria-rowindex": row + 2 }, el("th", { scope: "row", "aria-colindex": 1 }, this.options.rowName(row)), ...cells, el("td.v-rest"));
+    return el(
+      "tr",
+      { "aria-rowindex": row + 2 },
+      el("th", { scope: "row", "aria-colindex": 1 }, this.options.rowName(row)),
+      ...cells,
+      el("td.v-rest"),
+    );
   }
 
   textAt(row, column) {
-    const key = this.keyOf(row, column);
-    if (this.failed.has(key)) return "";
-    return (this.blocks.get(key) ?? this.old.get(key))?.(row, column);
+    return this.blocks.text(this.keyOf(row, column), row, column);
   }
 
   keyOf(row, column) {
@@ -233,23 +244,17 @@ export class Grid {
       const read = await this.options.load(/** @type {any} */ (rows), /** @type {any} */ (columns), controller.signal);
       if (controller.signal.aborted) return;
       this.say("");
-      this.keep(key, read);
+      this.blocks.keep(key, read);
       this.render();
     } catch (error) {
       if (controller.signal.aborted) return;
-      this.failed.add(key);
+      this.blocks.fail(key);
       this.say(textOf(error));
       this.paint();
     } finally {
       if (this.loading.get(key) === controller) this.loading.delete(key);
       if (!this.loading.size) this.scroller.removeAttribute("aria-busy");
     }
-  }
-
-  keep(key, read) {
-    this.failed.delete(key);
-    this.blocks.set(key, read);
-    if (this.blocks.size > MOST_BLOCKS) this.blocks.delete(this.blocks.keys().next().value);
   }
 
   say(text) {
@@ -259,14 +264,25 @@ export class Grid {
 
   listen() {
     this.scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
-    this.scroller.addEventListener("wheel", (event) => {
-      // One pixel of a scaled table is many rows, so the wheel counts rows itself.
-      if (!this.scaled || event.shiftKey || !event.deltaY) return;
-      event.preventDefault();
-      this.goTo(this.row + Math.sign(event.deltaY) * 3);
-    }, { passive: false });
+    this.scroller.addEventListener(
+      "wheel",
+      (event) => {
+        // One pixel of a scaled table is many rows, so the wheel counts rows itself.
+        if (!this.scaled || event.shiftKey || !event.deltaY) return;
+        event.preventDefault();
+        this.goTo(this.row + Math.sign(event.deltaY) * 3);
+      },
+      { passive: false },
+    );
     this.scroller.addEventListener("keydown", (event) => {
-      const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: this.visibleRows, PageUp: -this.visibleRows, Home: -this.rows, End: this.rows };
+      const steps = {
+        ArrowDown: 1,
+        ArrowUp: -1,
+        PageDown: this.visibleRows,
+        PageUp: -this.visibleRows,
+        Home: -this.rows,
+        End: this.rows,
+      };
       const right = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
       if (event.target !== this.scroller || !(event.key in steps || right)) return;
       event.preventDefault();

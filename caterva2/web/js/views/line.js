@@ -30,14 +30,24 @@ export class LineView extends ArrayView {
     this.axes = new AxesControl({ look: this.look, names: ["Along"], onlook: (look) => this.moved(look) });
     this.chart?.destroy();
     this.chart = new Chart({
-      label: "Line plot. Left and right arrow keys move the cursor, plus and minus zoom, Shift and arrow keys move the region, 0 shows all.",
+      label:
+        "Line plot. Left and right arrow keys move the cursor, plus and minus zoom, Shift and arrow keys move the region, 0 shows all.",
       onlook: (look) => this.moved(look),
       describe: (i) => formatValue(this.array.at(i), this.array.dtype),
       onsize: () => this.refresh(),
     });
     this.figures = new Figures();
     const redraw = (changes) => this.change(changes, () => this.draw());
-    const scale = stateChoice(redraw, "scale", "Scale", [["linear", "linear"], ["log", "logarithmic"]], this.state.scale);
+    const scale = stateChoice(
+      redraw,
+      "scale",
+      "Scale",
+      [
+        ["linear", "linear"],
+        ["log", "logarithmic"],
+      ],
+      this.state.scale,
+    );
     this.controls.append(this.axes.element, scale.element, zoomButtons(this.chart));
     this.body.append(this.chart.element, this.figures.element);
   }

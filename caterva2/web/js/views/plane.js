@@ -37,8 +37,13 @@ export async function loadPlane(api, path, look, pixels, { field, part, signal }
   const turned = rowAxis > columnAxis;
   const place = turned ? (row, column) => column * rows + row : (row, column) => row * columns + column;
   return {
-    rows, columns, items, rowStep, columnStep,
-    rowRegion: look.regions[rowAxis], columnRegion: look.regions[columnAxis],
+    rows,
+    columns,
+    items,
+    rowStep,
+    columnStep,
+    rowRegion: look.regions[rowAxis],
+    columnRegion: look.regions[columnAxis],
     values: turned ? transposed(array.numbers(part), rows, columns, items) : array.numbers(part),
     at: (row, column) => array.at(place(row, column) * items),
     dtype: array.dtype,
@@ -52,7 +57,10 @@ export async function loadPlane(api, path, look, pixels, { field, part, signal }
  */
 export function stepsFor(look, { width, height }) {
   const [rowAxis, columnAxis] = look.axes;
-  return new Map([[rowAxis, stepFor(look.extent(rowAxis), height)], [columnAxis, stepFor(look.extent(columnAxis), width)]]);
+  return new Map([
+    [rowAxis, stepFor(look.extent(rowAxis), height)],
+    [columnAxis, stepFor(look.extent(columnAxis), width)],
+  ]);
 }
 
 /** @param {number} extent @param {number} pixels @returns {number} the step that reads no more than there are pixels */
