@@ -54,6 +54,7 @@ soak: $(VENV)/.installed-tests
 
 fuzz: $(VENV)/.installed-tests
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(REFUSED),--refused $(REFUSED))
+	SCHEMA_EXAMPLES=$$(( $(MINUTES) * 20 )) $(BIN)/python -m pytest --timeout=0 $(if $(SEED),--hypothesis-seed=$(SEED)) tests/fuzz/test_schema.py
 
 clean:
 	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

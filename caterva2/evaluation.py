@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from caterva2.errors import ExpressionError, SliceError
-from caterva2.expressions import Call, Constant, Expression, Field, Item, Node, Operand, Reduction
+from caterva2.expressions import Call, Constant, Expression, Field, Item, Join, Node, Operand, Reduction
+from caterva2.reductions import EXTREMES, PLACES, reduced_dtype
 from caterva2.slices import Axis, Selection
 
-Array = npt.NDArray[Any]
 Region = tuple[Axis, ...]
 Leaf = Operand | Field | Reduction
 ReadLeaf = Callable[[Leaf, Region], Any]
@@ -26,6 +25,8 @@ ReadLeaf = Callable[[Leaf, Region], Any]
 _NUMBERS = "biufc"
 # Bytes of one item; NumPy can join texts to longer ones.
 _MOST_ITEM = 1 << 20
+# Axes of an array; of 16, which Blosc2 can have, its frames do not say how many they are.
+_MOST_AXES = 15
 
 
 def _contains(text: Any, part: Any) -> Any:
@@ -69,15 +70,11 @@ class Bound:
         self._forms: dict[Node, Form | None] = {}
         self._samples: dict[Node, Any] = {}
         self.root = expression.root
-        self._infer(self.root)
+        # Bytes that computing one item of the result takes, at the most.
+        self.width = self._infer(self.root)
         self.form = self.form_of(self.root)
-        if self.form.dtype.kind == "V":
+        if self.form.dtype.kind == "V" and not isinstance(self.root, Join):
             raise ExpressionError(f"{expression.text[:80]!a} has fields: take one of them, such as t['a']")
-
-    @property
-    def width(self) -> int:
-        """Bytes that computing one item of the result takes, at the most."""
-        return sum(form.dtype.itemsize for form in self._forms.values() if form is not None)
 
     def form_of(self, node: Node) -> Form:
         """The shape and dtype of a part of the expression that is no constant."""
@@ -108,6 +105,8 @@ class Bound:
             return node.value
         if isinstance(node, Operand | Field | Reduction):
             return read(node, region)
+        if isinstance(node, Join):
+            return self._joined(node, region, read)
         values = [self.compute(part, inner, read) for part, inner in self._parts(node, region)]
         if isinstance(node, Item):
             return np.broadcast_to(values[0], [axis.count for axis in self._item_region(node, region)]).reshape(
@@ -138,9 +137,18 @@ class Bound:
             raise ExpressionError(f"{node.source[:80]!a}: an axis is named twice")
         return axes
 
+    def _joined(self, node: Join, region: Region, read: ReadLeaf) -> Any:
+        out = np.empty([axis.count for axis in region], self.form_of(node).dtype)
+        for part, inner, where in self._pieces(node, region):
+            out[where] = self.compute(part, inner, read)
+        return out
+
     def _parts(self, node: Node, region: Region) -> Iterator[tuple[Node, Region]]:
         if isinstance(node, Item):
             yield node.of, self._item_region(node, region)
+        elif isinstance(node, Join):
+            for part, inner, _ in self._pieces(node, region):
+                yield part, inner
         elif isinstance(node, Call):
             for part in node.arguments:
                 yield part, self._spread(node, part, region)
@@ -152,6 +160,19 @@ class Bound:
         first = len(whole) - len(shape)
         pairs = zip(region[first:], shape, whole[first:], strict=True)
         return tuple(Axis(0, 1, 1, kept=True) if have == 1 != all_ else axis for axis, have, all_ in pairs)
+
+    def _pieces(self, node: Join, region: Region) -> Iterator[tuple[Node, Region, tuple[Any, ...]]]:
+        """What a region of a join needs of each part that it touches, and where in the region that lies."""
+        at, low = node.axis % len(region), 0
+        before, axis, after = region[:at], region[at], region[at + 1 :]
+        for part in node.parts:
+            high = low + (1 if node.function == "stack" else self.form_of(part).shape[at])
+            found = axis.within(low, high)
+            if found.start < found.stop:
+                inner = Axis(axis.start + found.start * axis.step - low, axis.step, found.stop - found.start, kept=True)
+                here, where = ((), found.start) if node.function == "stack" else ((inner,), found)
+                yield part, (*before, *here, *after), (*[slice(None)] * at, where)
+            low = high
 
     def _item_region(self, node: Item, region: Region) -> Region:
         """The region of what is sliced for a region of the slice."""
@@ -165,31 +186,43 @@ class Bound:
             axes.append(Axis(axis.start + wanted.start * axis.step, axis.step * wanted.step, wanted.count, kept=True))
         return tuple(axes)
 
-    def _infer(self, node: Node) -> None:
-        """Find the form of a node, and something that stands for it; those of constants are None and themselves."""
+    def _infer(self, node: Node) -> int:
+        """Find the form of a node, and something that stands for it; those of constants are None and themselves.
+
+        Returns:
+            Bytes that computing one of its items takes, at the most.
+        """
+        width = 0
         match node:
             case Constant():
                 self._forms[node], self._samples[node] = None, node.value
-                return
+                return 0
             case Operand():
                 form = self._operand(node)
             case Field():
+                width = self._infer(node.of)
                 form = self._field(node)
             case Item():
-                self._infer(node.of)
+                width = self._infer(node.of)
                 of = self.form_of(node.of)
                 form = Form(_resolved(node, of.shape).shape, of.dtype)
             case Reduction():
-                self._infer(node.of)
+                width = self._infer(node.of)
                 form = self._reduction(node)
+            case Join():
+                # Each item is that of one part.
+                width = max([self._infer(part) for part in node.parts])
+                form = _joined_form(node, [self.form_of(part) for part in node.parts])
             case Call():
-                for part in node.arguments:
-                    self._infer(part)
+                width = sum([self._infer(part) for part in node.arguments])
                 form = self._call(node)
         if form.dtype.itemsize > _MOST_ITEM:
             raise ExpressionError(f"items of {form.dtype.itemsize} bytes are too large to be computed with")
+        if len(form.shape) > _MOST_AXES:
+            raise ExpressionError(f"{len(form.shape)} axes are too many: at most {_MOST_AXES} are computed with")
         self._forms[node] = form
         self._samples[node] = np.ones(1, form.dtype) if form.dtype.kind != "V" else None
+        return width + form.dtype.itemsize
 
     def _operand(self, node: Operand) -> Form:
         try:
@@ -201,7 +234,6 @@ class Bound:
             ) from None
 
     def _field(self, node: Field) -> Form:
-        self._infer(node.of)
         of = self.form_of(node.of)
         names = of.dtype.names or ()
         if node.name not in names:
@@ -212,14 +244,16 @@ class Bound:
 
     def _reduction(self, node: Reduction) -> Form:
         of, reduced = self.form_of(node.of), self.reduced(node)
-        kinds = _NUMBERS + "mM" if node.function in {"min", "max"} else _NUMBERS
+        kinds = _NUMBERS + "mM" if node.function in EXTREMES else _NUMBERS
         if of.dtype.kind not in kinds:
             raise ExpressionError(f"{node.source[:80]!a}: there is no {node.function} of {of.dtype}")
+        if node.function in PLACES and node.axis is not None and len(node.axis) != 1:
+            raise ExpressionError(f"{node.source[:80]!a}: {node.function} is along one axis, or of all items")
         shape = [1 if i in reduced else n for i, n in enumerate(of.shape) if node.keepdims or i not in reduced]
         nothing = not math.prod(of.shape[i] for i in reduced)
-        if nothing and node.function in {"min", "max"}:
+        if nothing and node.function in EXTREMES:
             raise ExpressionError(f"{node.source[:80]!a}: there is no {node.function} of nothing")
-        return Form(tuple(shape), getattr(np, node.function)(np.ones(1, of.dtype)).dtype)
+        return Form(tuple(shape), reduced_dtype(node.function, of.dtype))
 
     def _call(self, node: Call) -> Form:
         forms = [self._forms[part] for part in node.arguments]
@@ -241,6 +275,37 @@ def _resolved(node: Item, shape: tuple[int, ...]) -> Selection:
         raise ExpressionError(f"{node.source[:80]!a}: {error.detail}") from None
 
 
+def _joined_form(node: Join, forms: Sequence[Form]) -> Form:
+    """The form of arrays one after the other; all but the axis along which they are joined is the same."""
+    first, stacked = forms[0].shape, node.function == "stack"
+    ndim = len(first) + stacked
+    if not ndim:
+        raise ExpressionError(f"{node.source[:80]!a}: arrays without axes are not joined, but stacked")
+    if not -ndim <= node.axis < ndim:
+        raise ExpressionError(f"{node.source[:80]!a}: axis {node.axis} is out of bounds for {ndim} axes")
+    at = node.axis % ndim
+    dtype, count = forms[0].dtype, 0
+    for n, form in enumerate(forms):
+        shape = form.shape
+        fits = shape == first if stacked else (*shape[:at], *shape[at + 1 :]) == (*first[:at], *first[at + 1 :])
+        if not fits or len(shape) != len(first):
+            raise ExpressionError(
+                f"{node.source[:80]!a}: array {n + 1} of {len(forms)} has the shape {shape}, which does not go with"
+                f" {first} along axis {node.axis}"
+            )
+        dtype = _joined_dtype(node, dtype, form.dtype)
+        count += 1 if stacked else shape[at]
+    return Form((*first[:at], count, *first[at if stacked else at + 1 :]), dtype)
+
+
+def _joined_dtype(node: Join, one: np.dtype[Any], other: np.dtype[Any]) -> np.dtype[Any]:
+    if one == other:
+        return one
+    if (one.kind != other.kind and not {one.kind, other.kind} <= set(_NUMBERS)) or one.kind == "V":
+        raise ExpressionError(f"{node.source[:80]!a}: items of {one} and {other} do not go together")
+    return np.result_type(one, other)
+
+
 def _apply(node: Call, values: Sequence[Any]) -> Any:
     function = _OTHERS.get(node.function) or getattr(np, node.function)
     try:
@@ -258,90 +323,6 @@ def _adapted(values: Sequence[Any]) -> list[Any]:
     if "M" in kinds:
         return [np.datetime64(value) if isinstance(value, str) else value for value in values]
     return list(values)
-
-
-class Accumulator:
-    """Reduces an array part by part.
-
-    Args:
-        function: one of the reductions.
-        counts: the shape of the result, with 1 for each axis that is reduced.
-        axes: those.
-        source: the dtype of what is reduced.
-        result: the dtype of the result.
-    """
-
-    def __init__(
-        self,
-        function: str,
-        counts: Sequence[int],
-        axes: frozenset[int],
-        source: np.dtype[Any],
-        result: np.dtype[Any],
-    ) -> None:
-        self._function = function
-        self._axes = tuple(sorted(axes))
-        self._result = result
-        # Many small numbers add up to a large one: the sum must not lose them.
-        rounded = result.kind in "fc" and function not in {"min", "max"}
-        self._dtype = np.result_type(result, np.float64) if rounded else result
-        if function in {"std", "var"}:
-            self._dtype = np.result_type(source, np.float64)
-        self._total = np.full(counts, 1 if function in {"prod", "all"} else 0, self._dtype)
-        self._seen = np.zeros(counts, bool if function in {"min", "max"} else np.int64)
-        self._spread = np.zeros(counts, np.float64) if function in {"std", "var"} else None
-
-    def add(self, where: tuple[slice, ...], part: Array) -> None:
-        """Take in a part; `where` is its place in the result, with slice(0, 1) for each axis that is reduced."""
-        with np.errstate(all="ignore"):
-            if self._function in {"min", "max"}:
-                self._extreme(where, part)
-            elif self._spread is not None:
-                self._moments(where, part)
-            else:
-                self._sum(where, part)
-
-    def result(self) -> Array:
-        """The result; its shape is `counts`."""
-        with np.errstate(all="ignore"):
-            if self._function == "mean":
-                return (self._total / self._seen).astype(self._result)
-            if self._spread is not None:
-                variance = self._spread / self._seen
-                return (np.sqrt(variance) if self._function == "std" else variance).astype(self._result)
-            return self._total.astype(self._result)
-
-    def _sum(self, where: tuple[slice, ...], part: Array) -> None:
-        name = {"sum": "add", "mean": "add", "prod": "multiply", "any": "logical_or", "all": "logical_and"}
-        combine = getattr(np, name[self._function])
-        dtype = None if self._function in {"any", "all"} else self._dtype
-        reduced = combine.reduce(part, axis=self._axes, keepdims=True, dtype=dtype)
-        self._total[where] = combine(self._total[where], reduced)
-        self._seen[where] += self._count(part)
-
-    def _extreme(self, where: tuple[slice, ...], part: Array) -> None:
-        combine = np.minimum if self._function == "min" else np.maximum
-        if part.size:
-            reduced = combine.reduce(part, axis=self._axes, keepdims=True)
-            total = self._total[where]
-            self._total[where] = np.where(self._seen[where], combine(total, reduced), reduced)
-            self._seen[where] = True
-
-    def _moments(self, where: tuple[slice, ...], part: Array) -> None:
-        """Means and sums of squares of parts are joined as Chan, Golub and LeVeque do (1979)."""
-        assert self._spread is not None
-        if not (count := self._count(part)):
-            return
-        mean = np.mean(part, axis=self._axes, keepdims=True, dtype=self._dtype)
-        spread = np.sum(np.abs(part - mean) ** 2, axis=self._axes, keepdims=True)
-        seen = self._seen[where]
-        delta = mean - self._total[where]
-        self._spread[where] += spread + np.abs(delta) ** 2 * (seen * (count / (seen + count)))
-        self._total[where] += delta * (count / (seen + count))
-        self._seen[where] += count
-
-    def _count(self, part: Array) -> int:
-        return math.prod(part.shape[i] for i in self._axes)
 
 
 def cut(region: Region, most: int, grain: Sequence[int] | None = None) -> Iterator[tuple[slice, ...]]:

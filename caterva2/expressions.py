@@ -13,7 +13,7 @@ import cmath
 import operator
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -26,7 +26,10 @@ MOST_DEPTH = 100
 _MOST_INT = 1 << 64
 _MOST_EXPONENT = 64
 
-REDUCTIONS = frozenset({"sum", "prod", "min", "max", "mean", "std", "var", "any", "all"})
+REDUCTIONS = frozenset(
+    ["sum", "prod", "min", "max", "mean", "std", "var", "any", "all", "argmin", "argmax", "count_nonzero"]
+)
+JOINS = frozenset({"concat", "stack"})
 # The names of NumPy's functions of one, two and three arrays, as Blosc2 calls them too.
 _UNARY = (
     "abs sin cos tan arcsin arccos arctan sinh cosh tanh arcsinh arccosh arctanh exp expm1 log log2 log10 log1p sqrt"
@@ -50,6 +53,7 @@ _ALIASES: Mapping[str, str] = {
     "mod": "remainder",
     "absolute": "abs",
     "bitwise_invert": "bitwise_not",
+    "concatenate": "concat",
 }
 _OPERATORS: Mapping[type[ast.AST], str] = {
     ast.Add: "add",
@@ -162,7 +166,17 @@ class Reduction:
     source: str = field(repr=False)
 
 
-Node = Constant | Operand | Field | Item | Call | Reduction
+@dataclass(frozen=True, slots=True, eq=False)
+class Join:
+    """Arrays one after the other, along an axis that they have (`concat`), or a new one (`stack`)."""
+
+    function: str
+    parts: tuple[Node, ...]
+    axis: int
+    source: str = field(repr=False)
+
+
+Node = Constant | Operand | Field | Item | Call | Reduction | Join
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +246,8 @@ class Expression:
                     return replace(node, of=put(of, prefix, depth + 1))
                 case Call(arguments=arguments):
                     return replace(node, arguments=tuple(put(part, prefix, depth + 1) for part in arguments))
+                case Join(parts=joined):
+                    return replace(node, parts=tuple(put(part, prefix, depth + 1) for part in joined))
             return node
 
         root = put(self.root, "", 1)
@@ -350,6 +366,8 @@ class _Checker:
         name = _ALIASES.get(tree.func.id, tree.func.id)
         if name in REDUCTIONS:
             return self._reduction(name, tree, depth)
+        if name in JOINS:
+            return self._join(name, tree, depth)
         if name not in ARITY:
             raise self._refused(tree, f"there is no function {_shown(tree.func.id)}")
         if tree.keywords or len(tree.args) != ARITY[name]:
@@ -357,13 +375,7 @@ class _Checker:
         return Call(name, tuple(self.node(argument, depth) for argument in tree.args), self._source(tree))
 
     def _reduction(self, name: str, tree: ast.Call, depth: int) -> Reduction:
-        given = {keyword.arg: keyword.value for keyword in tree.keywords}
-        if len(tree.args) == 2 and "axis" not in given:
-            given["axis"] = tree.args[1]
-        elif len(tree.args) != 1:
-            raise self._refused(tree, f"{name} takes an array, axis= and keepdims=")
-        if not given.keys() <= {"axis", "keepdims"} or len(tree.keywords) > len(given):
-            raise self._refused(tree, f"{name} takes an array, axis= and keepdims=")
+        given = self._given(tree, {"axis", "keepdims"}, f"{name} takes an array, axis= and keepdims=")
         axis, keepdims = given.get("axis"), given.get("keepdims")
         if keepdims is not None and not (isinstance(keepdims, ast.Constant) and isinstance(keepdims.value, bool)):
             raise self._refused(keepdims, "keepdims is True or False")
@@ -371,6 +383,29 @@ class _Checker:
         if isinstance(of, Constant):
             raise self._refused(tree, "a constant is not reduced")
         return Reduction(name, of, self._axis(axis), kept, self._source(tree))
+
+    def _join(self, name: str, tree: ast.Call, depth: int) -> Join:
+        takes = f"{name} takes several arrays in parentheses, and axis="
+        axis = self._given(tree, {"axis"}, takes).get("axis")
+        of = tree.args[0]
+        if not isinstance(of, ast.Tuple | ast.List) or not of.elts:
+            raise self._refused(tree, takes)
+        parts = tuple(self.node(part, depth) for part in of.elts)
+        if any(isinstance(part, Constant) for part in parts):
+            raise self._refused(tree, "constants are not joined")
+        return Join(name, parts, self._integer(axis) if axis is not None else 0, self._source(tree))
+
+    def _given(self, tree: ast.Call, names: Collection[str], takes: str) -> dict[str | None, ast.expr]:
+        """The options of a function of one argument, of which the first may be the second argument."""
+        given = {keyword.arg: keyword.value for keyword in tree.keywords}
+        repeated = len(tree.keywords) > len(given)
+        if len(tree.args) == 2 and "axis" not in given:
+            given["axis"] = tree.args[1]
+        elif len(tree.args) != 1:
+            raise self._refused(tree, takes)
+        if repeated or not given.keys() <= set(names):
+            raise self._refused(tree, takes)
+        return given
 
     def _axis(self, tree: ast.expr | None) -> tuple[int, ...] | None:
         if tree is None or (isinstance(tree, ast.Constant) and tree.value is None):

@@ -125,6 +125,22 @@ class ArrayInfo(Model):
     accept_ranges: Literal["bytes", "none"] = "bytes"
 
 
+class QuotaFigures(Model):
+    """`GET /api/quota`: bytes on the subscriber's disk.
+
+    Attributes:
+        used: by what the user has written; None where nothing is counted, since there is no limit, or not yet.
+        limit: of a user; None is none.
+        total_used: by all users.
+        total_limit: of all users together.
+    """
+
+    used: int | None
+    limit: int | None
+    total_used: int | None
+    total_limit: int | None
+
+
 class LazyArrayInfo(ArrayInfo):
     """`GET /api/info` of an array that is computed when it is read.
 
@@ -319,6 +335,89 @@ class BusReport(Model):
     broker: str
     clients: tuple[ClientEntry, ...]
     roots: tuple[OwnedRoot, ...]
+
+
+class RootStatus(FollowedRoot):
+    """A published root in the subscriber's `GET /api/status`.
+
+    Attributes:
+        datasets: how many are known.
+        heard: seconds since its publisher was last heard of on the bus; None if never.
+        changes: of its datasets that the bus told since the subscriber was started.
+    """
+
+    datasets: int
+    heard: float | None
+    changes: int
+
+
+class LagStatus(Model):
+    """Seconds from when the publisher noticed a change until the subscriber knew it, of the last thousand changes.
+
+    Two clocks are compared, so it is as right as they are.
+    """
+
+    latest: float
+    median: float
+    longest: float
+
+
+class EventStatus(Model):
+    """What the bus tells of changes, in the subscriber's `GET /api/status`.
+
+    Attributes:
+        changes: since the subscriber was started.
+        rate: changes a second, over the last minute.
+        lag: None before the first change.
+        listeners: clients that follow `/api/events` now.
+    """
+
+    changes: int
+    rate: float
+    lag: LagStatus | None
+    listeners: int
+
+
+class CacheStatus(Model):
+    """What is kept of published datasets, in the subscriber's `GET /api/status`.
+
+    Attributes:
+        limit: `cache_size` in bytes; None for as much as there is.
+        nbytes: what it takes on disk.
+        writable: whether it could be written to at the last attempt.
+        wanted: chunks that reads needed since the subscriber was started.
+        found: those that were there.
+        hit_ratio: the share of those; None before the first.
+        evictions: how often room was made since the start.
+        evicted: bytes that went for it.
+    """
+
+    limit: int | None
+    nbytes: int
+    writable: bool
+    wanted: int
+    found: int
+    hit_ratio: float | None
+    evictions: int
+    evicted: int
+
+
+class StatusReport(Model):
+    """The subscriber's `GET /api/status`.
+
+    Attributes:
+        started: when, in seconds since 1970.
+        trouble: why changes are not heard of as they happen; None while they are.
+    """
+
+    id: str
+    version: str
+    started: float
+    bus: Literal["connected", "disconnected", "none"]
+    trouble: str | None
+    roots: tuple[RootStatus, ...]
+    events: EventStatus
+    cache: CacheStatus
 
 
 class Health(Model):

@@ -51,6 +51,15 @@ class Axis:
         """One more than the largest selected index."""
         return self.low + (self.count - 1) * abs(self.step) + 1 if self.count else self.low
 
+    def within(self, low: int, high: int) -> slice:
+        """Which of the selected indices `i` are `low <= i < high`, as places among them."""
+        step = abs(self.step)
+        # Counted in steps from the first one, where rounding up keeps what lies between.
+        first, end = (low, high) if self.step > 0 else (-high + 1, -low + 1)
+        start = self.start if self.step > 0 else -self.start
+        places = [min(self.count, max(0, -((start - bound) // step))) for bound in (first, end)]
+        return slice(*places)
+
     def chunks(self, size: int) -> Sequence[int]:
         """The indices, along this axis, of the chunks of `size` items that are touched, ascending."""
         if not self.count:

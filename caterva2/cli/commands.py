@@ -262,10 +262,11 @@ def verify(context: Context, args: argparse.Namespace) -> None:
 def add_upload(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     """Describe `cat2cli upload`."""
     parser = _add(subparsers, common, "upload", upload)
-    parser.add_argument("localpath", metavar="LOCAL", help="the file to send")
+    parser.add_argument("localpath", metavar="LOCAL", help="the file to send, or a directory with all that is in it")
     parser.add_argument("path", metavar="PATH", help="its name there, @public/..., @shared/... or @personal/...")
     parser.add_argument("--new", action="store_true", help="replace nothing: fail if the name exists")
     parser.add_argument("--if-match", metavar="ETAG", help="replace this version only")
+    parser.add_argument("--unpack", action="store_true", help="LOCAL is a zip or tar file; PATH is a new folder for it")
 
 
 def upload(context: Context, args: argparse.Namespace) -> None:
@@ -275,8 +276,51 @@ def upload(context: Context, args: argparse.Namespace) -> None:
     is kept as it is, compressed. PATH with a slash at its end is a folder, which the file goes into.
     """
     path = args.path + Path(args.localpath).name if args.path.endswith("/") else args.path
-    content = _content(args.localpath, path)
-    _tell(context, args, str(context.client.upload(content, path, if_match=args.if_match, create=args.new)))
+    if args.unpack:
+        _tell(context, args, str(context.client.upload(args.localpath, path, unpack=True)))
+        return
+    local = Path(args.localpath)
+    files = {local: path} if not local.is_dir() else {file: f"{path}/{name}" for file, name in _files_below(local)}
+    sent = []
+    for file, target in files.items():
+        content = _content(str(file), target)
+        sent.append(str(context.client.upload(content, target, if_match=args.if_match, create=args.new)))
+        if not args.json:
+            context.output.lines([sent[-1]])
+    if args.json:
+        context.output.data(sent if local.is_dir() else sent[0])
+
+
+def _files_below(directory: Path) -> list[tuple[Path, str]]:
+    """The files in a directory and below, with their names there; hidden ones are left out."""
+    found = [(file, file.relative_to(directory)) for file in sorted(directory.rglob("*")) if file.is_file()]
+    return [(file, name.as_posix()) for file, name in found if not any(part.startswith(".") for part in name.parts)]
+
+
+def add_quota(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli quota`."""
+    _add(subparsers, common, "quota", quota)
+
+
+def quota(context: Context, args: argparse.Namespace) -> None:
+    """Tell how many bytes you, and all users, have written of what you may; a line that is missing has no limit."""
+    found = context.client.get_quota()
+    if args.json:
+        context.output.data(found)
+        return
+    shown = {name.replace("_", " "): f"{value:,}" for name, value in found.items() if value is not None}
+    context.output.pairs(shown or {"limit": "none"})
+
+
+def add_mkdir(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli mkdir`."""
+    parser = _add(subparsers, common, "mkdir", mkdir)
+    parser.add_argument("path", metavar="PATH", help="the new folder")
+
+
+def mkdir(context: Context, args: argparse.Namespace) -> None:
+    """Make an empty folder in one of the subscriber's own roots, and print its path."""
+    _tell(context, args, str(context.client.make_folder(args.path)))
 
 
 def add_append(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
@@ -346,6 +390,38 @@ def lazyexpr(context: Context, args: argparse.Namespace) -> None:
             raise BadRequestError(f"{text!r} is no operand: write NAME=PATH, such as a=foo/ds.b2nd")
     operands = {name.strip(): path.strip() for name, _, path in pairs}
     _tell(context, args, str(context.client.lazyexpr(args.name, args.expression, operands, args.compute)))
+
+
+def add_concatenate(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli concatenate`."""
+    _add_join(_add(subparsers, common, "concatenate", concatenate), "an axis that they have; all others are alike")
+
+
+def concatenate(context: Context, args: argparse.Namespace) -> None:
+    """Make an array of others, one after the other along an axis, and print its path.
+
+    An array of this name is replaced.
+    """
+    _tell(context, args, str(context.client.concatenate(args.sources, args.target, args.axis)))
+
+
+def add_stack(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli stack`."""
+    _add_join(_add(subparsers, common, "stack", stack), "where the new axis is")
+
+
+def stack(context: Context, args: argparse.Namespace) -> None:
+    """Make an array of others of one shape, side by side along a new axis, and print its path.
+
+    An array of this name is replaced.
+    """
+    _tell(context, args, str(context.client.stack(args.sources, args.target, args.axis)))
+
+
+def _add_join(parser: argparse.ArgumentParser, axis: str) -> None:
+    parser.add_argument("sources", metavar="SOURCE", nargs="+", help="arrays of any root, in their order")
+    parser.add_argument("target", metavar="TARGET", help="the new array, such as @personal/all.b2nd")
+    parser.add_argument("--axis", metavar="N", type=int, default=0, help=f"{axis} (0)")
 
 
 def _add_transfer(parser: argparse.ArgumentParser) -> None:
@@ -518,6 +594,28 @@ def listusers(context: Context, args: argparse.Namespace) -> None:
     context.output.table(("email", "id", "superuser", "active"), rows)
 
 
+def add_status(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
+    """Describe `cat2cli status`."""
+    _add(subparsers, common, "status", status)
+
+
+def status(context: Context, args: argparse.Namespace) -> None:
+    """Show how the subscriber is: roots and publishers, events, cache; for superusers.
+
+    Of a subscriber without users, whoever is on its machine may ask. In a pipe: lines with "root", its name, publisher,
+    status, freshness, age, number of files, seconds since it was heard of, changes; then lines with the name of a
+    figure and the figure; separated by tabs, "-" is none.
+    """
+    from caterva2.cli.statusview import show_status
+
+    context.output.check()
+    report = context.client.status()
+    if args.json:
+        context.output.data(report)
+    else:
+        show_status(context.output, report)
+
+
 def add_bus(subparsers: Subparsers, common: argparse.ArgumentParser) -> None:
     """Describe `cat2cli bus`."""
     parser = _add(subparsers, common, "bus", bus)
@@ -562,11 +660,15 @@ COMMANDS = (
     add_download,
     add_watch,
     add_upload,
+    add_mkdir,
+    add_quota,
     add_append,
     add_move,
     add_copy,
     add_remove,
     add_lazyexpr,
+    add_concatenate,
+    add_stack,
     add_verify,
     add_login,
     add_logout,
@@ -576,6 +678,7 @@ COMMANDS = (
     add_adduser,
     add_deluser,
     add_listusers,
+    add_status,
     add_bus,
 )
 """What describes the commands, in the order of the help."""

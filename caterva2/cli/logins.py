@@ -1,6 +1,6 @@
 """Logins that `cat2cli login` keeps, in a file of the user's config directory that nobody else may read.
 
-Where the package `keyring` is installed and the desktop has a keyring, the cookies are there, and the file only says so.
+Where the package `keyring` is installed and the desktop has a keyring, the cookies are in that, and the file says so.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ state hides in the module; a program with many requests holds a `Client` or a `R
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path, PurePath, PurePosixPath
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,12 +19,10 @@ from caterva2.client.files import Dataset, File
 from caterva2.client.objects import Root
 from caterva2.client.rest import Key, as_numpy, slice_of
 from caterva2.client.session import Session, sub_urlbase_default
-from caterva2.client.uploads import Content
+from caterva2.client.uploads import Content, Path_
 from caterva2.client.watching import Watch
 from caterva2.errors import BadGatewayError
 from caterva2.paths import DatasetPath, RootName
-
-Path_ = str | PurePath
 
 
 class Client:
@@ -93,6 +91,13 @@ class Client:
     def get_roots(self) -> dict[str, dict[str, Any]]:
         """Return the roots that the subscriber knows: name, http, subscribed, status, freshness, age."""
         return rest.get_roots(self.session)
+
+    def status(self) -> dict[str, Any]:
+        """Return how the subscriber is: roots, events, cache; for superusers, or on its own machine without users."""
+        found = self.session.get("api/status").json()
+        if not isinstance(found, dict):
+            raise BadGatewayError(f"{self.session.urlbase} answers with something that is no status")
+        return found
 
     def watch(self, path: Path_, timeout: float | None = None) -> Watch:
         """Iterate over the changes of a root, of what is below a directory, or of one file; as `Root.watch`."""
@@ -245,7 +250,13 @@ class Client:
         return download_file(self.session, path, localpath, progress, format, part)
 
     def upload(
-        self, localpath: Content, dataset: Path_, *, if_match: str | None = None, create: bool = False
+        self,
+        localpath: Content,
+        dataset: Path_,
+        *,
+        if_match: str | None = None,
+        create: bool = False,
+        unpack: bool = False,
     ) -> PurePosixPath:
         """Write a dataset into `@public`, `@shared` or `@personal`; it is there, whole, when this returns.
 
@@ -254,20 +265,42 @@ class Client:
             dataset: its path; `.b2nd` and `.b2frame` hold Blosc2 data, anything else is a plain file.
             if_match: the version (`etag`) that it replaces; another one is not replaced.
             create: whether it must be new.
+            unpack: whether this is a zip or tar file, and `dataset` the new folder for what is in it; all of that is
+                there when this returns, or nothing.
 
         Returns:
             The path that it has.
 
         Raises:
             VersionChangedError: if another version is there.
+            ConflictError: if an archive's folder is there already.
 
         Examples:
             >>> client.upload(np.arange(1000), "@personal/a.b2nd")
             PurePosixPath('@personal/a.b2nd')
         """
         return uploads.upload(
-            self.session, localpath, DatasetPath.parse(str(dataset)), if_match=if_match, create=create
+            self.session,
+            localpath,
+            DatasetPath.parse(str(dataset)),
+            if_match=if_match,
+            create=create,
+            unpack=unpack,
         )
+
+    def get_quota(self) -> dict[str, int | None]:
+        """Return the bytes that the user has written, `used`, and may write, `limit`; of all users `total_...`.
+
+        None is no limit, and where there is none nothing is counted.
+        """
+        found = self.session.get("api/quota").json()
+        if not isinstance(found, dict):
+            raise BadGatewayError(f"{self.urlbase} answers with something that is no quota")
+        return found
+
+    def make_folder(self, path: Path_) -> PurePosixPath:
+        """Make an empty folder in `@public`, `@shared` or `@personal`; returns its path."""
+        return uploads.make_folder(self.session, DatasetPath.parse(str(path)))
 
     def append(self, dataset: Path_, data: Content) -> tuple[int, ...]:
         """Append the rows of an array to one that is there; returns the new shape."""
@@ -317,6 +350,40 @@ class Client:
             PurePosixPath('@personal/twice.b2nd')
         """
         return uploads.lazyexpr(self.session, name, expression, operands or {}, compute=compute)
+
+    def concatenate(self, srcs: Iterable[Path_], dst: Path_, axis: int = 0) -> PurePosixPath:
+        """Make an array of others, one after the other along an axis; it replaces one of the same name.
+
+        Args:
+            srcs: the arrays, of any root, in their order; at most 256.
+            dst: the new array, in one of the subscriber's own roots, such as `"@personal/all.b2nd"`.
+            axis: an axis that they have; all others are of the same length.
+
+        Returns:
+            The path that it has.
+
+        Raises:
+            BadRequestError: if they do not go together, or one is not there.
+            TooLargeError: if it takes too long, or more room than there is.
+
+        Examples:
+            >>> client.concatenate(["@personal/2024.b2nd", "@personal/2025.b2nd"], "@personal/all.b2nd")
+            PurePosixPath('@personal/all.b2nd')
+        """
+        return uploads.join(self.session, "api/concat", srcs, dst, axis)
+
+    def stack(self, srcs: Iterable[Path_], dst: Path_, axis: int = 0) -> PurePosixPath:
+        """Make an array of others of the same shape, side by side along a new axis; see `concatenate`.
+
+        Args:
+            srcs: the arrays, of any root, in their order; at most 256.
+            dst: the new array, in one of the subscriber's own roots.
+            axis: where the new axis is among those of the result.
+
+        Returns:
+            The path that it has.
+        """
+        return uploads.join(self.session, "api/stack", srcs, dst, axis)
 
 
 def get_roots(urlbase: str = sub_urlbase_default, auth_cookie: str | None = None) -> dict[str, dict[str, Any]]:

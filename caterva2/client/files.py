@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
@@ -432,6 +432,22 @@ class Dataset(RemoteFile):
         shape = uploads.append(self._session, data, self._path)
         self._reread()
         return shape
+
+    def concatenate(
+        self, srcs: uploads.Path_ | Iterable[uploads.Path_], dst: uploads.Path_, axis: int = 0
+    ) -> PurePosixPath:
+        """Make an array of this one and others, one after the other along an axis; see `Client.concatenate`."""
+        return self._join("api/concat", srcs, dst, axis)
+
+    def stack(self, srcs: uploads.Path_ | Iterable[uploads.Path_], dst: uploads.Path_, axis: int = 0) -> PurePosixPath:
+        """Make an array of this one and others, side by side along a new axis; see `Client.stack`."""
+        return self._join("api/stack", srcs, dst, axis)
+
+    def _join(
+        self, route: str, srcs: uploads.Path_ | Iterable[uploads.Path_], dst: uploads.Path_, axis: int
+    ) -> PurePosixPath:
+        others = [srcs] if isinstance(srcs, str | PurePath) else srcs
+        return uploads.join(self._session, route, [str(self._path), *others], dst, axis)
 
     def _checked_field(self, field: str | None) -> str | None:
         if field is None or field in (self.dtype.names or ()):

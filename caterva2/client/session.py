@@ -137,7 +137,14 @@ class Session:
         with self._answer("POST", self.url(route, path), json=body) as response:
             return Answer(response.read(), etag_of(response.headers.get("etag", "")))
 
-    def send(self, route: str, path: str, content: BinaryIO | bytes, conditions: Mapping[str, str]) -> Answer:
+    def send(
+        self,
+        route: str,
+        path: str,
+        content: BinaryIO | bytes,
+        conditions: Mapping[str, str],
+        params: Mapping[str, str] | None = None,
+    ) -> Answer:
         """Post a file, which may be larger than memory.
 
         Args:
@@ -145,9 +152,10 @@ class Session:
             path: the dataset path, not encoded.
             content: of the file.
             conditions: headers such as `If-Match`.
+            params: the query.
         """
         url, form = self.url(route, path), {"file": (path.rpartition("/")[2], content)}
-        with self._answer("POST", url, headers=conditions, files=form) as response:
+        with self._answer("POST", url, params=params, headers=conditions, files=form) as response:
             return Answer(response.read(), etag_of(response.headers.get("etag", "")))
 
     def delete(self, route: str, path: str) -> Answer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, TypeAlias
 
@@ -13,12 +13,19 @@ from caterva2.client.session import Session
 from caterva2.errors import BadGatewayError, BadRequestError
 from caterva2.paths import DatasetPath
 
+Path_ = str | PurePath
 Content: TypeAlias = Any
 """What can be sent: the path of a file, bytes, a Blosc2 object, or what NumPy makes an array of."""
 
 
 def upload(
-    session: Session, content: Content, path: DatasetPath, *, if_match: str | None = None, create: bool = False
+    session: Session,
+    content: Content,
+    path: DatasetPath,
+    *,
+    if_match: str | None = None,
+    create: bool = False,
+    unpack: bool = False,
 ) -> PurePosixPath:
     """Write a dataset; it is there, whole, when this returns.
 
@@ -28,6 +35,7 @@ def upload(
         path: the dataset; `.b2nd` and `.b2frame` hold Blosc2 data, anything else is a plain file.
         if_match: the version (ETag) that it replaces; another one is not replaced.
         create: whether it must be new.
+        unpack: whether the content is an archive, and the path the folder, which must be new, for what is in it.
 
     Returns:
         The path that it has.
@@ -35,7 +43,8 @@ def upload(
     Raises:
         VersionChangedError: if there is another version.
     """
-    return _path(_send(session, "api/upload", content, path, _conditions(if_match, create=create)))
+    conditions = _conditions(if_match, create=create)
+    return _path(_send(session, "api/upload", content, path, conditions, {"unpack": "true"} if unpack else None))
 
 
 def append(session: Session, content: Content, path: DatasetPath) -> tuple[int, ...]:
@@ -60,7 +69,7 @@ def transfer(session: Session, route: str, source: str, target: str) -> PurePosi
 
 
 def lazyexpr(
-    session: Session, name: str, expression: str, operands: Mapping[str, str | PurePath], *, compute: bool
+    session: Session, name: str, expression: str, operands: Mapping[str, Path_], *, compute: bool
 ) -> PurePosixPath:
     """Store an expression, or the values that it has now; returns the path of the dataset."""
     named = {operand: str(path) for operand, path in operands.items()}
@@ -68,11 +77,29 @@ def lazyexpr(
     return _path(session.post("api/lazyexpr/", body=body).json())
 
 
-def _send(session: Session, route: str, content: Content, path: DatasetPath, conditions: dict[str, str]) -> Any:
+def make_folder(session: Session, path: DatasetPath) -> PurePosixPath:
+    """Make an empty folder; returns its path."""
+    return _path(session.post("api/folder", str(path)).json())
+
+
+def join(session: Session, route: str, sources: Iterable[Path_], target: Path_, axis: int) -> PurePosixPath:
+    """Make an array of others; returns its path."""
+    body = {"srcs": [str(source) for source in sources], "dst": str(target), "axis": int(axis)}
+    return _path(session.post(f"{route}/", body=body).json())
+
+
+def _send(
+    session: Session,
+    route: str,
+    content: Content,
+    path: DatasetPath,
+    conditions: dict[str, str],
+    params: dict[str, str] | None = None,
+) -> Any:
     if isinstance(content, str | PurePath):
         with Path(content).open("rb") as file:
-            return session.send(route, str(path), file, conditions).json()
-    return session.send(route, str(path), _bytes(content), conditions).json()
+            return session.send(route, str(path), file, conditions, params).json()
+    return session.send(route, str(path), _bytes(content), conditions, params).json()
 
 
 def _bytes(content: Content) -> bytes:

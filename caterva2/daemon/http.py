@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ExceptionHandler
 
+from caterva2.daemon.described import Answer, Detail, Operation, described
 from caterva2.errors import (
     BadRequestError,
     Caterva2Error,
@@ -50,7 +51,9 @@ def detail_response(detail: str, status: int, headers: Mapping[str, str] | None 
 def health_route(describe: Callable[[Request], Health]) -> Route:
     """Make `GET /health`, which answers as long as the event loop turns."""
 
+    @described(Operation({200: Answer("it is alive", Health)}))
     async def health(request: Request) -> Response:
+        """`GET /health`: whether it is alive, and what it is."""
         return json_response(_told(request, describe(request)), headers={"Cache-Control": "no-store"})
 
     return Route("/health", health)
@@ -59,7 +62,9 @@ def health_route(describe: Callable[[Request], Health]) -> Route:
 def ready_route(describe: Callable[[Request], Health]) -> Route:
     """Make `GET /ready`: 200 when the daemon can do its part for others, else 503 with the reason."""
 
+    @described(Operation({200: Answer("it is ready", Detail)}))
     async def ready(request: Request) -> Response:
+        """`GET /ready`: whether it can do its part for others."""
         health = _told(request, describe(request))
         headers = {"Cache-Control": "no-store"}
         if health.ready:
@@ -71,12 +76,17 @@ def ready_route(describe: Callable[[Request], Health]) -> Route:
 
 def _told(request: Request, health: Health) -> Health:
     """What this client is told: the reason names users, files and addresses, which are no stranger's business."""
-    proxied = any(name in _PROXY_HEADERS or name.startswith("x-forwarded-") for name in request.headers)
-    if health.detail is None or (not proxied and _is_loopback(request)):
+    if health.detail is None or is_local(request):
         return health
     return health.model_copy(
         update={"detail": "not ready: its log says why, and so does this address to a local client"}
     )
+
+
+def is_local(request: Request) -> bool:
+    """Whether a request comes from this machine, and not through a proxy on it."""
+    proxied = any(name in _PROXY_HEADERS or name.startswith("x-forwarded-") for name in request.headers)
+    return not proxied and _is_loopback(request)
 
 
 def _is_loopback(request: Request) -> bool:

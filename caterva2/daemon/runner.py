@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from caterva2.address import Address
 from caterva2.daemon.arguments import Command, parser
+from caterva2.daemon.guarded import Guard, guarded_by
 from caterva2.daemon.latency import prefer_latency
 from caterva2.daemon.listener import listening
 from caterva2.daemon.logs import configure_logging
@@ -70,6 +71,14 @@ class DaemonSettings(Protocol):
     def loglevel(self) -> str:
         """What to log."""
 
+    @property
+    def max_connections(self) -> int:
+        """Connections at once."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a client may take to go on."""
+
 
 Settings = TypeVar("Settings", bound=DaemonSettings)
 AppFactory = Callable[[Settings, Address], Starlette]
@@ -107,7 +116,7 @@ def serve(create_app: AppFactory[Settings], settings: Settings, command: Command
         with listening(settings.http, f"--http or [{command.kind}] http") as (bound, address):
             address = replace(address, tls=tls is not None)
             app = create_app(settings, address)
-            server = AppServer(app, bound, tls=tls, access_log=settings.loglevel == "debug")
+            server = AppServer(app, bound, settings, tls=tls, access_log=settings.loglevel == "debug")
             prefer_latency()
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 return runner.run(_until_stopped(server, f"{title}: listening on {_where(address)}"))
@@ -125,7 +134,7 @@ async def serving(create_app: AppFactory[Settings], settings: Settings) -> Async
     tls = _tls(settings)
     with listening(settings.http) as (bound, address):
         address = replace(address, tls=tls is not None)
-        server = AppServer(create_app(settings, address), bound, tls=tls)
+        server = AppServer(create_app(settings, address), bound, settings, tls=tls)
         task = asyncio.create_task(server.run(), name=f"server on {address}")
         try:
             await _started(server, task)
@@ -155,12 +164,19 @@ class AppServer:
     Args:
         app: the app; not yet started.
         bound: the socket; already listening.
+        guard: the settings that bound what a client may take.
         tls: what it speaks TLS with; None is plain HTTP.
         access_log: whether to log each request.
     """
 
     def __init__(
-        self, app: Starlette, bound: socket.socket, *, tls: Reloadable | None = None, access_log: bool = False
+        self,
+        app: Starlette,
+        bound: socket.socket,
+        guard: Guard,
+        *,
+        tls: Reloadable | None = None,
+        access_log: bool = False,
     ) -> None:
         # A redirect names the address that we listen on, which is not the one that clients use behind a proxy.
         app.router.redirect_slashes = False
@@ -168,6 +184,7 @@ class AppServer:
         self.started = asyncio.Event()
         self._app = app
         self._socket = bound
+        self._guard = guard
         self._tls = tls
         self._access_log = access_log
         self._server: _Server | None = None
@@ -184,7 +201,7 @@ class AppServer:
         self._app.state.on_reload = self._on_reload
         async with self._app.router.lifespan_context(self._app) as state:
             app = _WithState(self._app, state or {})
-            config = _config(app, self._tls, access_log=self._access_log)
+            config = _config(app, self._guard, self._tls, access_log=self._access_log)
             server = self._server = _Server(config, self.started.set)
             if self._stops == 0:
                 await server.serve(sockets=[self._socket])
@@ -247,14 +264,16 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _config(app: ASGIApp, tls: Reloadable | None, *, access_log: bool) -> uvicorn.Config:
+def _config(app: ASGIApp, guard: Guard, tls: Reloadable | None, *, access_log: bool) -> uvicorn.Config:
     config = uvicorn.Config(
         app,
         lifespan="off",
-        http="httptools",
+        http=guarded_by(guard),
         ws="websockets-sansio",
         ws_max_size=_WS_MAX_SIZE,
         ws_per_message_deflate=False,
+        # MQTT has pings of its own, and paho answers these without a mask: each connection would end at the first one.
+        ws_ping_interval=None,
         log_config=None,
         access_log=access_log,
         server_header=False,

@@ -120,6 +120,10 @@ class BrokerSettings(ServiceSettings):
     """Bytes that wait for a client that does not read; beyond, it is cut off, and may come again."""
     sys_interval: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 0.0
     """Seconds between two publications of figures below `$SYS`; 0 is never."""
+    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    """Connections to `http` at once, each of which takes a file descriptor; further ones are told to come again."""
+    patience: Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False)] = 30.0
+    """Seconds after which a client is cut off that does not go on with sending a request or reading an answer."""
     loglevel: LogLevel = "info"
     """The least severe messages to log: debug, info, warning or error; info tells who comes and goes."""
     bus: BusSettings = BusSettings()
@@ -151,6 +155,10 @@ class PublisherSettings(ServiceSettings):
     """Whom it answers: all (open), or who shows a token; auto is open when it listens on loopback only."""
     token: Token = Field(default="", repr=False)
     """A token that it accepts beside those of the broker. Better put into the environment than into a file."""
+    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    """Connections to `http` at once, each of which takes a file descriptor; further ones are told to come again."""
+    patience: Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False)] = 30.0
+    """Seconds after which a client is cut off that does not go on with sending a request or reading an answer."""
     loglevel: LogLevel = "info"
     """The least severe messages to log: debug, info, warning or error; info tells who comes and goes."""
     heartbeat: Seconds = 30.0
@@ -186,6 +194,10 @@ class SubscriberSettings(_Registering, ServiceSettings):
     """The file of a certificate, with which `http` speaks https; SIGHUP has it read again."""
     key: OptionalFile = None
     """The file of its private key, when it is not in the same one."""
+    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    """Connections to `http` at once, each of which takes a file descriptor; further ones are told to come again."""
+    patience: Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False)] = 30.0
+    """Seconds after which a client is cut off that does not go on with sending a request or reading an answer."""
     loglevel: LogLevel = "info"
     """The least severe messages to log: debug, info, warning or error; info tells who comes and goes."""
     max_staleness: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 1.0
@@ -195,7 +207,7 @@ class SubscriberSettings(_Registering, ServiceSettings):
     quota: Quota = None
     """The disk that its own roots may take together, such as "100G"; "" is as much as there is."""
     user_quota: Quota = None
-    """The disk that the @personal of each user may take, such as "5G"; "" is no limit of its own."""
+    """The disk that what each user has written may take, such as "5G"; "" is no limit of its own."""
     expression_seconds: Annotated[float, Field(gt=0, le=86_400)] = 30.0
     """Seconds that computing an expression, a filter or an order of rows may take, with the time to fetch chunks."""
     expression_size: Quota = 64 << 20

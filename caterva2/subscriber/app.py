@@ -35,6 +35,7 @@ from caterva2.subscriber.attempts import Attempts
 from caterva2.subscriber.catalog import Catalog
 from caterva2.subscriber.events import EventLog
 from caterva2.subscriber.expressions import Evaluator, Limits
+from caterva2.subscriber.figures import Figures
 from caterva2.subscriber.follower import Follower
 from caterva2.subscriber.grants import Grants
 from caterva2.subscriber.lazyarrays import LazyArrays
@@ -97,9 +98,10 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
             events = EventLog()
             # Streams would hold up the end of the server otherwise.
             getattr(app.state, "on_stop", []).append(events.close)
-            follower = Follower(catalog, store, mirrors, origin, tasks, topics, events)
+            figures = Figures()
+            follower = Follower(catalog, store, mirrors, origin, tasks, topics, events, figures)
             own, writes = await _own_roots(settings, Places(directory), tasks)
-            reader = Reader(catalog, mirrors, origin, own, follower.carry_out, tasks, settings.max_staleness)
+            reader = Reader(catalog, mirrors, origin, own, follower.carry_out, tasks, settings.max_staleness, figures)
             if join_bus or settings.broker or settings.bus.url:
                 status = _status(settings, address)
                 joined = join_bus(settings, topics) if join_bus else _bus_client(settings, status)
@@ -113,7 +115,7 @@ def create_app(settings: SubscriberSettings, address: Address, *, join_bus: Join
             evaluator = Evaluator(reader, _limits(settings))
             lazy = LazyArrays(evaluator, own, permissions, follower.subscribe)
             core = (settings, catalog, reader, evaluator, lazy, follower)
-            yield {"subscriber": State(*core, own, writes, events, origin, mirrors, *asked)}
+            yield {"subscriber": State(*core, own, writes, events, origin, mirrors, figures, *asked)}
 
     found = routes(with_users=settings.with_users)
     return Starlette(routes=found, lifespan=lifespan, exception_handlers=error_handlers())

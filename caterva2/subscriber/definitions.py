@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 import blosc2
 import numpy as np
 
-from caterva2.errors import Caterva2Error, FrameError
+from caterva2.errors import Caterva2Error, ExpressionError, FrameError
 from caterva2.expressions import Expression
 from caterva2.frames import Skeleton, metalayers
 from caterva2.paths import DatasetPath
@@ -70,8 +70,15 @@ class Definition:
 
 
 def hollow_array(shape: tuple[int, ...], dtype: np.dtype[Any], **options: Any) -> Any:
-    """An array of a form, cut into chunks as Blosc2 thinks best, without data."""
-    return blosc2.uninit(shape, dtype, cparams=blosc2.CParams(nthreads=1), contiguous=True, **options)
+    """An array of a form, cut into chunks as Blosc2 thinks best, without data.
+
+    Raises:
+        ExpressionError: if it is too large for Blosc2.
+    """
+    try:
+        return blosc2.uninit(shape, dtype, cparams=blosc2.CParams(nthreads=1), contiguous=True, **options)
+    except (RuntimeError, OverflowError):
+        raise ExpressionError(f"an array of shape {shape} with items of {dtype} is larger than can be kept") from None
 
 
 def is_definition(fd: int) -> bool:

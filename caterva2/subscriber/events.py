@@ -11,7 +11,8 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -110,6 +111,10 @@ class EventLog:
     Args:
         kept: how many events a client may miss and still be told.
         heartbeat: seconds of silence after which a client gets a sign of life.
+
+    Attributes:
+        listeners: how many clients follow now.
+        closed: whether it has ended.
     """
 
     def __init__(self, kept: int = _KEPT, heartbeat: float = _HEARTBEAT) -> None:
@@ -120,6 +125,7 @@ class EventLog:
         self._events: list[Event] = []
         self._first = 1
         self._news = asyncio.Event()
+        self.listeners = 0
         self.closed = False
 
     @property
@@ -215,6 +221,18 @@ def stream(
 async def _stream(
     log: EventLog, wanted: Wanted, number: int, head: str, still: Callable[[], Awaitable[bool]]
 ) -> AsyncIterator[bytes]:
+    log.listeners += 1
+    try:
+        async with aclosing(_told(log, wanted, number, head, still)) as told:
+            async for piece in told:
+                yield piece
+    finally:
+        log.listeners -= 1
+
+
+async def _told(
+    log: EventLog, wanted: Wanted, number: int, head: str, still: Callable[[], Awaitable[bool]]
+) -> AsyncGenerator[bytes, None]:
     yield head.encode()
     alive = checked = time.monotonic()
     while not log.closed:

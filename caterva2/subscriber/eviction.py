@@ -6,7 +6,9 @@ before a batch is written, for a tenth of the cache at once, so that it is seldo
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +25,8 @@ _LOW_WATER = 0.9
 # Chunks that share such a piece of a file go together: single small ones would give no page back.
 _UNIT_BITS = 16
 _ROUNDS = 4
+# Seconds for which a use of disk that was added up is believed.
+_ADDED_FOR = 5.0
 # What a batch takes besides its chunks: pages at the ends, of the presence map and of the digests, and the file
 # system's own.
 _OVERHEAD = 32 << 10
@@ -90,6 +94,19 @@ def _units(
     return ages, np.add.reduceat(sizes, starts).astype(float), np.split(free, starts[1:])
 
 
+@dataclass(frozen=True, slots=True)
+class Evicted:
+    """What went since the start.
+
+    Attributes:
+        times: how often room was made.
+        nbytes: how much.
+    """
+
+    times: int = 0
+    nbytes: int = 0
+
+
 class Budget:
     """How much disk the mirrors may take.
 
@@ -116,6 +133,18 @@ class Budget:
         # Counted from the first measurement on.
         self._taken: int | None = None
         self._reserved = 0
+        self._added = -math.inf, 0
+        self.evicted = Evicted()
+
+    def use(self) -> int:
+        """Bytes that are taken; if they are not counted they are added up, at most once in some seconds."""
+        if self._taken is not None:
+            return self._taken
+        when, nbytes = self._added
+        if time.monotonic() > when + _ADDED_FOR:
+            nbytes = sum(holding.nbytes for holding in self._survey())
+            self._added = time.monotonic(), nbytes
+        return nbytes
 
     def has_room(self, nbytes: int) -> bool:
         """Whether so much can be written without anything going for it; never takes long."""
@@ -178,6 +207,7 @@ class Budget:
             freed = self._free(holdings, excess)
             with self._counting:
                 self._taken -= freed
+            self.evicted = Evicted(self.evicted.times + 1, self.evicted.nbytes + freed)
             if not freed or freed >= excess:
                 return
 

@@ -8,20 +8,24 @@ before is sent, so memory is bounded by two parts, however large the array is.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import product
+from typing import Final
 
 from caterva2.daemon.ahead import ahead_of
 from caterva2.errors import BadRequestError
-from caterva2.evaluation import cut
 from caterva2.formats import Encoding, Format, encoding_of
 from caterva2.paths import DatasetPath
-from caterva2.slices import Selection
+from caterva2.slices import Axis, Selection
 from caterva2.subscriber.answers import Query, Request, assemble
 from caterva2.subscriber.callers import ANONYMOUS, Caller
 from caterva2.subscriber.reader import Read, Reader
+
+# A part may be so many times larger than it should be, if it is a whole number of chunks then.
+_NEAR: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,30 +95,41 @@ def _written(encoding: Encoding, part: Request) -> bytes:
 
 def _parts(request: Request, encoding: Encoding) -> Iterator[Request]:
     """Cut a request into parts whose values follow each other in the file."""
-    if not isinstance(request.wanted, Selection):
+    if not isinstance(request.wanted, Selection) or not request.wanted.axes:
         # Points come in any order: they are put together in memory, which their number is limited for.
         yield request
         return
-    axes = request.wanted.axes
-    most = max(1, encoding.part // request.item.itemsize)
-    for where in _rows(request.wanted, most) if encoding.by_rows else cut(axes, most):
-        part = tuple(
-            replace(axis, start=axis.start + side.start * axis.step, count=side.stop - side.start)
-            for axis, side in zip(axes, where, strict=True)
-        )
-        yield replace(request, wanted=Selection(part))
+    axes, counts = request.wanted.axes, request.wanted.counts
+    if not request.wanted.size:
+        return
+    where = _axis_to_cut(request, encoding)
+    row = math.prod(counts[where + 1 :]) * request.item.itemsize
+    for before in product(*(range(count) for count in counts[:where])):
+        fixed = [_part_of(axis, n, n + 1) for axis, n in zip(axes, before, strict=False)]
+        for start, stop in _steps(axes[where], request.geometry.chunks[where], max(1, encoding.part // row)):
+            part = (*fixed, _part_of(axes[where], start, stop), *axes[where + 1 :])
+            yield replace(request, wanted=Selection(part))
 
 
-def _rows(selection: Selection, most: int) -> Iterator[tuple[slice, ...]]:
-    """Cut a selection along the first axis of the result alone."""
-    if not selection.size:
-        return
-    whole: tuple[Any, ...] = tuple(slice(0, count) for count in selection.counts)
-    first = next((i for i, axis in enumerate(selection.axes) if axis.kept), None)
-    if first is None:
-        yield whole
-        return
-    count = selection.counts[first]
-    step = max(1, most * count // selection.size)
-    for start in range(0, count, step):
-        yield (*whole[:first], slice(start, min(count, start + step)), *whole[first + 1 :])
+def _axis_to_cut(request: Request, encoding: Encoding) -> int:
+    """The axis along which parts follow each other: the first whose indices are small enough, or that of the rows."""
+    assert isinstance(request.wanted, Selection)
+    axes, counts = request.wanted.axes, request.wanted.counts
+    if encoding.by_rows:
+        return next((i for i, axis in enumerate(axes) if axis.kept), 0)
+    sizes = (math.prod(counts[i + 1 :]) * request.item.itemsize for i in range(len(axes)))
+    return next((i for i, size in enumerate(sizes) if size <= encoding.part), len(axes) - 1)
+
+
+def _steps(axis: Axis, chunk: int, most: int) -> Iterator[tuple[int, int]]:
+    """Cut an axis into about `most` indices; where chunks meet if that is near, so that they are decompressed once."""
+    size, start = max(1, most), 0
+    if axis.step == 1 and chunk <= _NEAR * most:
+        size = max(chunk, most // chunk * chunk)
+        start = -(axis.start % chunk)
+    for at in range(start, axis.count, size):
+        yield max(0, at), min(axis.count, at + size)
+
+
+def _part_of(axis: Axis, start: int, stop: int) -> Axis:
+    return replace(axis, start=axis.start + start * axis.step, count=stop - start)

@@ -18,9 +18,11 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from caterva2.errors import BadRequestError, TooLargeError, UnavailableError
-from caterva2.evaluation import Accumulator, Array, Bound, Form, Leaf, Region, cut, part_of, region_of
-from caterva2.expressions import Expression, Field, Node, Operand, Reduction
+from caterva2.evaluation import Bound, Form, Leaf, Region, cut, part_of, region_of
+from caterva2.expressions import Expression, Field, Join, Node, Operand, Reduction
+from caterva2.frames import Geometry
 from caterva2.paths import DatasetPath
+from caterva2.reductions import Accumulator, Array
 from caterva2.slices import Axis, Selection, Slice
 from caterva2.subscriber.answers import KeptAnswers, Query, Request, assemble, frame_of
 from caterva2.subscriber.callers import ANONYMOUS, Caller
@@ -35,6 +37,10 @@ _MOST_KEPT = 64 << 20
 # to wait long for a processor.
 _AT_ONCE, _EACH = 3, 2
 
+# Bytes of a chunk of an operand on whose grid a join is laid.
+_LARGE_CHUNK = 1 << 20
+
+Grid = tuple[tuple[int, ...], tuple[int, ...]]
 Result = TypeVar("Result")
 
 
@@ -125,13 +131,25 @@ class Computation:
         return self._run.bound.form
 
     @property
-    def grid(self) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-        """The chunk and block shapes of an operand of the result's shape, if there is one."""
+    def grid(self) -> Grid | None:
+        """The chunk and block shapes of an operand of the result's shape, or of one that is joined, if there is one."""
         for read in self.reads:
             geometry = geometry_of(read.frame)
             if geometry.shape == self.form.shape:
                 return geometry.chunks, geometry.blocks
-        return None
+        grids = (self._joined_grid(geometry_of(read.frame)) for read in self.reads)
+        return next((grid for grid in grids if grid is not None), None)
+
+    def _joined_grid(self, geometry: Geometry) -> Grid | None:
+        """That of an operand of a join, unless it would make many small chunks."""
+        root, shape = self._run.bound.root, self.form.shape
+        if not isinstance(root, Join) or math.prod(geometry.chunks) * self.form.dtype.itemsize < _LARGE_CHUNK:
+            return None
+        at, chunks, blocks = root.axis % len(shape), geometry.chunks, geometry.blocks
+        if root.function == "stack":
+            chunks, blocks = (*chunks[:at], 1, *chunks[at:]), (*blocks[:at], 1, *blocks[at:])
+        fits = len(chunks) == len(shape) and all(side <= extent for side, extent in zip(chunks, shape, strict=True))
+        return (chunks, blocks) if fits else None
 
     async def values(self, key: Slice, *, limited: bool = True) -> Array:
         """Compute a slice of the result.
@@ -386,14 +404,13 @@ class _Run:
         """Reduce part by part; what other parts of the result need too is kept."""
         if (known := self._reduced.get((node, region))) is not None:
             return known
-        source, axes = self.bound.source_of(node, region), self.bound.reduced(node)
-        counts = [1 if i in axes else axis.count for i, axis in enumerate(source)]
-        form = self.bound.form_of(node)
-        _check_size(math.prod(counts) * form.dtype.itemsize, self._limits)
-        total = Accumulator(node.function, counts, axes, self.bound.form_of(node.of).dtype, form.dtype)
+        source = self.bound.source_of(node, region)
+        nbytes = math.prod(axis.count for axis in region) * self.bound.form_of(node).dtype.itemsize
+        _check_size(nbytes, self._limits)
+        shape = [axis.count for axis in source]
+        total = Accumulator(node.function, shape, self.bound.reduced(node), self.bound.form_of(node.of).dtype)
         async for where, values in self._parts(node.of, source):
-            target = tuple(slice(0, 1) if i in axes else side for i, side in enumerate(where))
-            await asyncio.to_thread(total.add, target, values)
+            await asyncio.to_thread(total.add, where, values)
         result = total.result().reshape([axis.count for axis in region])
         if sum(array.nbytes for array in self._reduced.values()) + result.nbytes <= _MOST_KEPT:
             self._reduced[node, region] = result

@@ -46,6 +46,7 @@ from caterva2.subscriber.catalog import (
     TellRoot,
 )
 from caterva2.subscriber.events import EventLog
+from caterva2.subscriber.figures import Figures
 from caterva2.subscriber.mirrors import MirrorStore
 from caterva2.subscriber.origin import Origin, RefusedError
 from caterva2.subscriber.store import CatalogStore
@@ -66,6 +67,7 @@ class Follower:
         supervisor: owns the tasks that catch up.
         topics: of the bus.
         events: where clients that follow along are told.
+        figures: where it is counted what the bus tells.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Follower:
         supervisor: Supervisor,
         topics: Topics,
         events: EventLog | None = None,
+        figures: Figures | None = None,
     ) -> None:
         self._catalog = catalog
         self._store = store
@@ -85,6 +88,7 @@ class Follower:
         self._supervisor = supervisor
         self._topics = topics
         self._events = events or EventLog()
+        self._figures = figures or Figures()
         self._bus: Bus | None = None
         self._status: ServiceStatus | None = None
         self._catching_up: dict[RootName, asyncio.Task[None]] = {}
@@ -116,6 +120,8 @@ class Follower:
                 case Resync():
                     await self.carry_out(self._catalog.connected())
                 case RootAnnouncement() | Changes():
+                    if isinstance(event, Changes):
+                        self._figures.told(event.root, [change.time for change in event.changes])
                     await self.carry_out(self._catalog.apply(event, time.monotonic()))
 
     async def _ask_for_tokens(self) -> None:

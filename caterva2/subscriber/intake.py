@@ -35,7 +35,7 @@ from caterva2.errors import FrameError, PathError, StorageFullError
 from caterva2.frames import FrameLayout, Skeleton, frame_parts, metalayers, schunk_template
 from caterva2.models import Kind
 from caterva2.paths import DatasetPath
-from caterva2.subscriber.definitions import ACTIVE, read_definition
+from caterva2.subscriber.definitions import ACTIVE, is_definition, read_definition
 from caterva2.subscriber.userroots import opened
 
 Grow = Callable[[int], None]
@@ -291,6 +291,11 @@ def duplicate(source: int, spool: FrameSpool) -> None:
     with disk_errors(spool.file.name):
         while at < size and (copied := os.copy_file_range(source, spool.fd, min(size - at, 1 << 30), at, at)):
             at += copied
+
+
+def copy_of(fd: int) -> type[FrameSpool]:
+    """What takes in a copy of a dataset that is open."""
+    return DefinitionSpool if is_definition(fd) else FrameSpool
 
 
 def remove_tree(directory: Path) -> None:

@@ -16,19 +16,19 @@ from typing import Any, TypeVar
 import blosc2
 import numpy as np
 
-from caterva2.errors import BadRequestError, ConflictError, ExpressionError, NotFoundError
-from caterva2.evaluation import Array
+from caterva2.errors import BadRequestError, ConflictError, ExpressionError, FrameError, NotFoundError
 from caterva2.expressions import Expression
 from caterva2.frames import Skeleton
 from caterva2.metadata import describe
 from caterva2.models import ArrayInfo, DatasetEntry, LazyArrayInfo, timestamp
 from caterva2.paths import DatasetPath, RootName
 from caterva2.records import digest_of, digest_text
+from caterva2.reductions import Array
 from caterva2.slices import Slice
 from caterva2.subscriber.answers import Query, frame_of
 from caterva2.subscriber.callers import Caller
 from caterva2.subscriber.definitions import Definition, hollow_array
-from caterva2.subscriber.expressions import Computation, Evaluator
+from caterva2.subscriber.expressions import Computation, Evaluator, Grid
 from caterva2.subscriber.permissions import Permissions
 from caterva2.subscriber.reader import Read
 from caterva2.subscriber.userroots import UserRoots
@@ -37,7 +37,6 @@ from caterva2.subscriber.userroots import UserRoots
 _MOST_DEEP = 16
 
 Result = TypeVar("Result")
-Grid = tuple[tuple[int, ...], tuple[int, ...]]
 Follow = Callable[[RootName], Awaitable[None]]
 
 
@@ -98,7 +97,7 @@ class Version:
     def info(self) -> LazyArrayInfo:
         """The metadata."""
         definition = self._stored.definition
-        hollow, mtime = _hollow_info(self._computation), timestamp(max(entry.mtime for entry in self._entries))
+        hollow, mtime = hollow_info(self._computation), timestamp(max(entry.mtime for entry in self._entries))
         return LazyArrayInfo(
             **dict(hollow) | {"mtime": mtime, "schunk": hollow.schunk.model_copy(update={"mtime": mtime})},
             expression=definition.expression.text,
@@ -197,7 +196,9 @@ class LazyArrays:
         try:
             return await self._evaluator.run(definition.expression, definition.operands, work, caller)
         except NotFoundError as error:
-            names = ", ".join(f"{name} = {path}" for name, path in definition.operands.items())
+            pairs = [(name, str(path)) for name, path in definition.operands.items()]
+            missing = [pair for pair in pairs if pair[1] in error.detail] or pairs
+            names = ", ".join(f"{name} = {path}" for name, path in missing)
             raise NotFoundError(f"an operand is not there: {error.detail} ({names})") from None
 
     async def _resolved(self, definition: Definition, caller: Caller, within: tuple[DatasetPath, ...]) -> _Whole:
@@ -231,13 +232,13 @@ class LazyArrays:
 
 async def chunks_of(computation: Computation) -> AsyncIterator[bytes]:
     """Compute all chunks of a result, compressed, in their order."""
-    for n in range(_hollow_info(computation).schunk.nchunks):
+    for n in range(hollow_info(computation).schunk.nchunks):
         yield await _chunk(computation, n)
 
 
 async def _chunk(computation: Computation, n: int) -> bytes:
     form = computation.form
-    info = _hollow_info(computation)
+    info = hollow_info(computation)
     grid = [-(-extent // chunk) for extent, chunk in zip(form.shape, info.chunks, strict=True)]
     place = np.unravel_index(n, grid) if grid else ()
     sides = (slice(int(i) * chunk, (int(i) + 1) * chunk) for i, chunk in zip(place, info.chunks, strict=True))
@@ -268,15 +269,22 @@ def _template(shape: tuple[int, ...], dtype: np.dtype[Any], grid: Grid | None) -
     return data
 
 
-def _hollow_info(computation: Computation) -> ArrayInfo:
+def hollow_info(computation: Computation) -> ArrayInfo:
+    """The metadata of a result, however much of it is computed.
+
+    Raises:
+        ExpressionError: if it is too large for an array.
+    """
     return _info(computation.form.shape, computation.form.dtype, computation.grid)
 
 
 @lru_cache(256)
 def _info(shape: tuple[int, ...], dtype: np.dtype[Any], grid: Grid | None) -> ArrayInfo:
-    """The metadata of a result, however much of it is computed."""
     data = _template(shape, dtype, grid)
-    skeleton, layout = Skeleton.read(lambda offset, length: data[offset : offset + length], len(data))
+    try:
+        skeleton, layout = Skeleton.read(lambda offset, length: data[offset : offset + length], len(data))
+    except FrameError as error:
+        raise ExpressionError(f"an array of shape {shape} is larger than can be kept: {error.detail}") from None
     info = describe("array", skeleton, layout, cbytes=0, mtime=0, accept_ranges="none")
     assert isinstance(info, ArrayInfo)
     return info

@@ -24,7 +24,7 @@ from caterva2.frames import FrameLayout, Skeleton
 from caterva2.paths import DatasetPath
 from caterva2.records import SkeletonHead, digest_of
 from caterva2.subscriber.disk import BLOCK, Disk, disk_use
-from caterva2.subscriber.eviction import Budget, Holding
+from caterva2.subscriber.eviction import Budget, Evicted, Holding
 from caterva2.subscriber.mirror import Mirror, storage_errors
 
 logger = logging.getLogger(__name__)
@@ -242,6 +242,15 @@ class MirrorStore:
         return self._directory / path.root / name[:2] / f"{name[2:]}{_ENDING}"
 
     # -- room -----------------------------------------------------------------------------------------------
+
+    @property
+    def evicted(self) -> Evicted:
+        """What went to make room, since the start."""
+        return self._budget.evicted
+
+    def usage(self) -> int:
+        """Bytes on disk."""
+        return self._budget.use()
 
     def has_room(self, mirror: Mirror, nbytes: int) -> bool:
         """Whether so much can be written to a mirror at once, without eviction."""

@@ -89,8 +89,8 @@ class Permissions:
         above = f"{folder}/" if folder else ""
         return [name for name in names if self.rules.lets(caller, DatasetPath(root, above + name))]
 
-    def check_superuser(self, caller: Caller) -> None:
-        """Let the caller manage users, or raise.
+    def check_superuser(self, caller: Caller, what: str = "manage users") -> None:
+        """Let the caller do what only superusers do, or raise.
 
         Raises:
             AuthenticationError: if it is not logged in.
@@ -99,7 +99,23 @@ class Permissions:
         if not caller.known:
             raise AuthenticationError("Unauthorized")
         if not caller.superuser:
-            raise ForbiddenError(f"{caller.email} is no superuser: only those manage users")
+            raise ForbiddenError(f"{caller.email} is no superuser: only those {what}")
+
+    def check_operator(self, caller: Caller, *, local: bool) -> None:
+        """Let the caller see how the subscriber is, or raise; without users whoever is on its machine may.
+
+        Args:
+            caller: who asks.
+            local: whether the request comes from the subscriber's own machine, and through no proxy.
+
+        Raises:
+            AuthenticationError: if it is not logged in.
+            ForbiddenError: if it is no superuser, or is elsewhere.
+        """
+        if self.users:
+            self.check_superuser(caller, "see the status")
+        elif not local:
+            raise ForbiddenError("this subscriber has no users: its status is shown on its own machine only")
 
     def _check_read(self, caller: Caller, path: DatasetPath) -> None:
         self._check_own(caller, path.root)

@@ -42,11 +42,6 @@ class Place:
     top: Path
 
     @property
-    def account(self) -> str:
-        """Whose disk it takes: the root and the user, as one name."""
-        return f"{self.path.root}/{self.owner}"
-
-    @property
     def kind(self) -> Kind:
         """What a dataset of this name is."""
         return kind_of(self.path)

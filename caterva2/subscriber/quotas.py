@@ -1,4 +1,4 @@
-"""What the own roots may take on disk: all of them together, and the `@personal` of each user.
+"""What the own roots may take on disk: all of them together, and what each user has written there.
 
 The files are counted once, at the start; after that each write tells what it takes, before it takes it, and what it
 gives back. Sizes are those of the files, in bytes.
@@ -8,8 +8,28 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
 
 from caterva2.errors import StorageFullError, TooLargeError, UnavailableError
+from caterva2.models import QuotaFigures
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """A version that a write replaces.
+
+    Attributes:
+        owner: the id of the user who wrote it; "" is nobody known.
+        nbytes: its size.
+    """
+
+    owner: str
+    nbytes: int
+
+
+NOTHING: Final = Replaced("", 0)
 
 
 class Quotas:
@@ -17,7 +37,7 @@ class Quotas:
 
     Args:
         total: of all own roots; None is no limit.
-        per_user: of the `@personal` of each user; None is no limit.
+        per_user: of what each user has written; None is no limit.
     """
 
     def __init__(self, total: int | None = None, per_user: int | None = None) -> None:
@@ -52,20 +72,28 @@ class Quotas:
         with self._lock:
             return self._used.total() if owner is None else self._used[owner]
 
-    def take(self, owner: str, nbytes: int, credit: int = 0) -> None:
+    def figures(self, owner: str) -> QuotaFigures:
+        """What a user, and all together, have taken, and may take."""
+        with self._lock:
+            known = self._counted and not (self._total is None and self._per_user is None)
+            used, total = (self._used[owner], self._used.total()) if known else (None, None)
+        return QuotaFigures(used=used, limit=self._per_user, total_used=total, total_limit=self._total)
+
+    def take(self, owner: str, nbytes: int, replaced: Replaced = NOTHING) -> None:
         """Take some bytes.
 
         Args:
             owner: whose they are.
             nbytes: how many.
-            credit: how many of those in use are given back when this write succeeds.
+            replaced: what will be given back when this write succeeds.
 
         Raises:
             TooLargeError: if they are more than the user may have.
             StorageFullError: if they are more than all may have.
         """
         with self._lock:
-            self._check(owner, nbytes - credit)
+            self._check_user(owner, nbytes - (replaced.nbytes if replaced.owner == owner else 0))
+            self._check_total(nbytes - replaced.nbytes)
             self._used[owner] += nbytes
 
     def give(self, owner: str, nbytes: int) -> None:
@@ -73,21 +101,26 @@ class Quotas:
         with self._lock:
             self._used[owner] -= nbytes
 
-    def pass_on(self, before: str, after: str, nbytes: int) -> None:
-        """Let bytes of one user be another's from now on.
+    def pass_on(self, shares: Mapping[str, int], owner: str) -> None:
+        """Let bytes of some users be another's from now on.
 
         Raises:
             TooLargeError: if they are more than the other may have.
         """
-        if before == after:
-            return
         with self._lock:
-            self._check_user(after, nbytes)
-            self._used[before] -= nbytes
-            self._used[after] += nbytes
+            self._check_user(owner, sum(shares.values()) - shares.get(owner, 0))
+            for before, nbytes in shares.items():
+                self._used[before] -= nbytes
+                self._used[owner] += nbytes
 
-    def _check(self, owner: str, more: int) -> None:
-        self._check_user(owner, more)
+    def pass_back(self, owner: str, shares: Mapping[str, int]) -> None:
+        """Undo what `pass_on` did."""
+        with self._lock:
+            for before, nbytes in shares.items():
+                self._used[before] += nbytes
+                self._used[owner] -= nbytes
+
+    def _check_total(self, more: int) -> None:
         used = self._used.total()
         if self._total is not None and used + more > self._total:
             raise StorageFullError(
@@ -99,7 +132,7 @@ class Quotas:
         used = self._used[owner]
         if self._per_user is not None and owner and used + more > self._per_user:
             raise TooLargeError(
-                f"this does not fit: a user may keep {self._per_user} bytes in @personal, {used} are taken,"
+                f"this does not fit: a user may keep {self._per_user} bytes, {used} are taken,"
                 f" and this needs {more} more"
             )
 
@@ -110,34 +143,35 @@ class Reservation:
     Args:
         quotas: where it is counted.
         owner: whose it is.
-        credit: the size of the version that it will replace.
+        replaced: the version that it will replace.
     """
 
-    def __init__(self, quotas: Quotas, owner: str, credit: int = 0) -> None:
+    def __init__(self, quotas: Quotas, owner: str, replaced: Replaced = NOTHING) -> None:
         quotas.check_counted()
         self._quotas = quotas
         self._owner = owner
-        self._credit = credit
+        self._replaced = replaced
         self._taken = 0
 
     def grow(self, nbytes: int) -> None:
         """Take more; `take` tells the errors."""
-        self._quotas.take(self._owner, nbytes, self._credit)
+        self._quotas.take(self._owner, nbytes, self._replaced)
         self._taken += nbytes
 
-    def keep(self, nbytes: int, replaced: int) -> None:
-        """The write is done: so many bytes are there, and a version of so many has gone."""
+    def keep(self, nbytes: int, replaced: Replaced = NOTHING) -> None:
+        """The write is done: so many bytes are there, and another version has gone."""
         taken, self._taken = self._taken, 0
-        self._quotas.give(self._owner, taken - nbytes + replaced)
+        self._quotas.give(self._owner, taken - nbytes)
+        self._quotas.give(replaced.owner, replaced.nbytes)
 
-    def check(self, replaced: int) -> None:
-        """Look whether what was taken still fits, now that the version of this size is the one that will go.
+    def check(self, replaced: Replaced) -> None:
+        """Look whether what was taken still fits, now that this version is the one that will go.
 
         Raises:
             Caterva2Error: as `take` does.
         """
         self._quotas.take(self._owner, 0, replaced)
-        self._credit = replaced
+        self._replaced = replaced
 
     def release(self) -> None:
         """Give back what was taken and not kept."""

@@ -35,6 +35,7 @@ from caterva2.subscriber.answers import Answer, KeptAnswers, Query, Request, com
 from caterva2.subscriber.callers import ANONYMOUS, Caller
 from caterva2.subscriber.catalog import Catalog, Effect, Root
 from caterva2.subscriber.fetcher import Fetcher
+from caterva2.subscriber.figures import Figures
 from caterva2.subscriber.mirror import Mirror
 from caterva2.subscriber.mirrors import MirrorStore
 from caterva2.subscriber.origin import Origin
@@ -68,6 +69,7 @@ class Read:
         asked: whether the publisher was asked, since nothing tells of changes as they happen.
         age: seconds since a stale version was last known to be current; None if that is not known.
         fetched: how many chunks came from the publisher for it.
+        begun: the chunks that were made sure of before the answer began.
     """
 
     frame: StoredFrame
@@ -75,6 +77,7 @@ class Read:
     asked: bool = False
     age: int | None = None
     fetched: int = 0
+    begun: frozenset[int] = frozenset()
     _pins: deque[tuple[StoredFrame, int]] = field(default_factory=deque)
 
     def pin(self, numbers: Sequence[int]) -> None:
@@ -111,6 +114,7 @@ class Reader:
         carry_out: does what the catalog wants done.
         supervisor: owns the requests that run on when their first client has gone.
         max_staleness: seconds for which a version is believed that no live bus vouches for.
+        figures: where it is counted what was on disk.
     """
 
     def __init__(
@@ -122,6 +126,7 @@ class Reader:
         carry_out: Callable[[Iterable[Effect]], Awaitable[None]],
         supervisor: Supervisor,
         max_staleness: float,
+        figures: Figures | None = None,
     ) -> None:
         self._catalog = catalog
         self._mirrors = mirrors
@@ -129,6 +134,7 @@ class Reader:
         self._own = own
         self._carry_out = carry_out
         self._max_staleness = max_staleness
+        self._figures = figures or Figures()
         self._unreachable: dict[str, tuple[float, UnreachableError]] = {}
         self._kept = KeptAnswers()
         self._opening: dict[tuple[DatasetPath, str | None], asyncio.Task[StoredFrame]] = {}
@@ -360,12 +366,15 @@ class Reader:
             StorageFullError: if they fit neither on disk nor in memory.
         """
         read.pin(numbers)
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
             frame = read.frame
             missing = frame.missing(numbers)
             if missing and isinstance(frame, Mirror) and not frame.trusted:
                 await asyncio.to_thread(frame.verify, missing)
                 missing = frame.missing(missing)
+            if not attempt and isinstance(frame, Mirror):
+                again = sum(n in read.begun for n in numbers) if read.begun else 0
+                self._figures.needed(len(numbers) - again, len(missing))
             if not missing:
                 return
             assert isinstance(frame, Mirror)
@@ -392,13 +401,16 @@ class Reader:
     async def begin(self, read: Read) -> Read:
         """Make sure that the frame can be streamed: a small one wholly, of a large one the beginning."""
         order = read.frame.layout.order
-        await self.ensure(read, next(iter(_windows(read.frame, order, _WHOLE_FIRST)), []))
-        return read
+        return await self._begun(read, next(iter(_windows(read.frame, order, _WHOLE_FIRST)), []))
 
     async def begin_contents(self, read: Read) -> Read:
         """Make sure that the contents of a plain file can be streamed, as `begin` does."""
         layout = read.frame.layout
-        await self.ensure(read, range(min(layout.nchunks, -(-_WHOLE_FIRST // max(layout.chunksize, 1)))))
+        return await self._begun(read, range(min(layout.nchunks, -(-_WHOLE_FIRST // max(layout.chunksize, 1)))))
+
+    async def _begun(self, read: Read, numbers: Sequence[int]) -> Read:
+        await self.ensure(read, numbers)
+        read.begun = frozenset(numbers)
         return read
 
     async def stream(self, read: Read, start: int, stop: int) -> AsyncIterator[bytes]:

@@ -35,6 +35,12 @@ class UserRoots:
         """The names of the roots that a caller can read."""
         return self.places.names(caller)
 
+    def folders(self, caller: Caller, path: DatasetPath) -> list[str]:
+        """The folders below a folder, each with a slash at its end."""
+        place = self.places.find(caller, path)
+        found = (Path(above, name) for above, names, _ in os.walk(place.folder) for name in names)
+        return sorted(f"{folder.relative_to(place.folder)}/" for folder in found if not folder.name.startswith("."))
+
     def list(self, caller: Caller, path: DatasetPath) -> list[str]:
         """What `GET /api/list` answers.
 

@@ -11,8 +11,8 @@ import os
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,23 +24,25 @@ from caterva2.errors import (
     ForbiddenError,
     NotFoundError,
 )
-from caterva2.models import DatasetEntry
+from caterva2.models import DatasetEntry, QuotaFigures
 from caterva2.paths import DatasetPath, check_name
 from caterva2.subscriber.appending import extend
+from caterva2.subscriber.archives import unpack
 from caterva2.subscriber.callers import Caller
 from caterva2.subscriber.catalog import DatasetChange, TellChanges
 from caterva2.subscriber.definitions import find_definition, is_definition
 from caterva2.subscriber.intake import (
     Clock,
-    DefinitionSpool,
     FileSpool,
     FrameSpool,
     Grow,
     Spool,
+    copy_of,
     disk_errors,
     duplicate,
     remove_tree,
 )
+from caterva2.subscriber.owners import note_owner, owner_of
 from caterva2.subscriber.places import PERSONAL, Place, Places
 from caterva2.subscriber.placing import (
     MISSING,
@@ -59,7 +61,8 @@ from caterva2.subscriber.placing import (
     renamed_entries,
     sync_names,
 )
-from caterva2.subscriber.quotas import Quotas, Reservation
+from caterva2.subscriber.quotas import NOTHING, Quotas, Replaced, Reservation
+from caterva2.subscriber.trees import Tree
 from caterva2.subscriber.userroots import entry_of, files_below
 
 MakeSpool = Callable[[Path, Grow, Clock], Spool]
@@ -136,6 +139,45 @@ class Upload:
         return self._writes.extend(self)
 
 
+class Archive:
+    """An archive that is being sent; what is in it counts when `finish` has returned. A context manager."""
+
+    def __init__(self, writes: UserWrites, caller: Caller, place: Place, spool: Spool, room: Reservation) -> None:
+        self.place = place
+        self._caller = caller
+        self._writes = writes
+        self._spool = spool
+        self._room = room
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._spool.close()
+        self._room.release()
+
+    def write(self, data: bytes) -> None:
+        """Take in some bytes.
+
+        Raises:
+            Caterva2Error: if there is no room for them.
+        """
+        self._spool.write(data)
+
+    def finish(self) -> Told:
+        """Unpack it; all of it is there then, or nothing.
+
+        Raises:
+            BadRequestError: if it is no archive, is damaged, or holds what is not kept; names the member.
+            ConflictError: if something has its name by now.
+            TooLargeError: if there is too much in it.
+            Caterva2Error: if there is no room for it.
+        """
+        return self._writes.unpack(self._caller, self.place, self._spool)
+
+
 class UserWrites:
     """The own roots, for writing. Everything may block, and can be called from several threads.
 
@@ -164,6 +206,10 @@ class UserWrites:
         if not self._quotas.counted:
             self._quotas.start(self._use())
 
+    def figures(self, caller: Caller) -> QuotaFigures:
+        """What a caller, and all together, have taken of what they may."""
+        return self._quotas.figures(caller.id)
+
     def begin(
         self, caller: Caller, path: DatasetPath, condition: Condition = anything, make: MakeSpool | None = None
     ) -> Upload:
@@ -182,9 +228,11 @@ class UserWrites:
         place = self._places.writable(caller, path)
         before = present_entry(place)
         check_condition(condition, place, before)
-        room = Reservation(self._quotas, place.owner, before.nbytes if before is not None else 0)
+        room = Reservation(self._quotas, caller.id, _replaced(place, before))
         make = make or (FileSpool if place.kind == "file" else FrameSpool)
-        return Upload(self, place, condition, make(self._new_name(), room.grow, self._clock), room)
+        spool = make(self._new_name(), room.grow, self._clock)
+        note_owner(spool.fd, caller.id)
+        return Upload(self, place, condition, spool, room)
 
     def put(self, upload: Upload) -> Told:
         """Give a finished file its name."""
@@ -194,11 +242,12 @@ class UserWrites:
             self._check_owner(place)
             before = present_entry(place)
             check_condition(upload.condition, place, before)
-            upload.room.check(before.nbytes if before is not None else 0)
+            replaced = _replaced(place, before)
+            upload.room.check(replaced)
             known = place.file.parent.is_dir()
             make_way(place)
             file.replace(place.file)
-            upload.room.keep(after.nbytes, before.nbytes if before is not None else 0)
+            upload.room.keep(after.nbytes, replaced)
         sync_names(place.file.parent, place.file.parent if known else self._places.directory)
         return _told(place, [DatasetChange("modified" if before is not None else "created", after)])
 
@@ -224,8 +273,10 @@ class UserWrites:
                 raise BadRequestError(f"{place.path} is an expression: append to the datasets that it is computed from")
             base = entry_of(place.path, os.fstat(source))
             check_condition(upload.condition, place, base)
-            room = Reservation(self._quotas, place.owner, base.nbytes)
+            writer = owner_of(upload.spool.fd, place.owner)
+            room = Reservation(self._quotas, writer, _replaced(place, base))
             spool = FrameSpool(self._new_name(), room.grow, self._clock)
+            note_owner(spool.fd, writer)
             grown = stack.enter_context(Upload(self, place, _still(base.etag), spool, room))
             duplicate(source, spool)
             with disk_errors(str(place.path)):
@@ -251,8 +302,9 @@ class UserWrites:
             (place.folder if before is None else place.file).rename(grave)
         sync_names(place.folder.parent, self._places.directory)
         gone = entries_below(place, grave) if before is None else [before]
+        shares = _shares(place, grave)
         remove_tree(grave) if before is None else grave.unlink()
-        self._quotas.give(place.owner, sum(entry.nbytes for entry in gone))
+        self._give(shares)
         return _told(place, [DatasetChange("deleted", entry) for entry in gone])
 
     def forget(self, owner: str) -> None:
@@ -265,8 +317,13 @@ class UserWrites:
                 return
             place.top.rename(grave)
         sync_names(place.top.parent, self._places.directory)
-        self._quotas.give(owner, sum(entry.nbytes for entry in entries_below(place, grave)))
+        shares = _shares(place, grave)
         remove_tree(grave)
+        self._give(shares)
+
+    def _give(self, shares: Mapping[str, int]) -> None:
+        for owner, nbytes in shares.items():
+            self._quotas.give(owner, nbytes)
 
     def _check_owner(self, place: Place) -> None:
         if place.owner in self._gone:
@@ -300,14 +357,18 @@ class UserWrites:
             check_pair(before, after)
             _check_operands(before, after)
             entries = renamed_entries(before, after, found)
-            nbytes, folder = sum(entry.nbytes for entry in found), before.is_folder
+            source_file, target_file = (before.folder, after.folder) if before.is_folder else (before.file, after.file)
+            shares = _shares(before, source_file)
             make_way(after)
-            self._quotas.pass_on(before.owner, after.owner, nbytes)
+            # Who moves something answers for it from now on.
+            self._quotas.pass_on(shares, caller.id)
             try:
-                (before.folder if folder else before.file).rename(after.folder if folder else after.file)
+                source_file.rename(target_file)
             except OSError:
-                self._quotas.pass_on(after.owner, before.owner, nbytes)
+                self._quotas.pass_back(caller.id, shares)
                 raise
+            for file in _files(target_file):
+                note_owner(file, caller.id)
         sync_names(after.file.parent, self._places.directory)
         sync_names(before.file.parent, self._places.directory)
         gone = _told(before, [DatasetChange("deleted", entry) for entry in found])
@@ -330,8 +391,8 @@ class UserWrites:
         check_pair(before, after)
         _check_operands(before, after)
         if before.is_folder:
-            return after.path, [self._copy_folder(before, after, renamed_entries(before, after, found))]
-        with open_dataset(before) as fd, self.begin(caller, after.path, free(after), _like(fd)) as upload:
+            return after.path, [self._copy_folder(caller, before, after, renamed_entries(before, after, found))]
+        with open_dataset(before) as fd, self.begin(caller, after.path, free(after), copy_of(fd)) as upload:
             assert isinstance(upload.spool, FrameSpool)
             duplicate(fd, upload.spool)
             return after.path, [upload.finish()]
@@ -347,41 +408,58 @@ class UserWrites:
         """The condition that there is nothing of this name."""
         return free(self._places.writable(caller, path))
 
-    def _copy_folder(self, before: Place, after: Place, entries: Sequence[DatasetEntry]) -> Told:
-        tree, room = self._new_name(), Reservation(self._quotas, after.owner)
-        made: list[DatasetEntry] = []
-        try:
+    def begin_archive(self, caller: Caller, path: DatasetPath) -> Archive:
+        """Begin to take in an archive, which becomes a folder.
+
+        Raises:
+            ConflictError: if there is something of this name.
+            Caterva2Error: if the caller cannot write there; see `Places.writable`.
+        """
+        place = self._places.writable(caller, path)
+        check_free(place)
+        room = Reservation(self._quotas, caller.id)
+        return Archive(self, caller, place, FrameSpool(self._new_name(), room.grow, self._clock), room)
+
+    def unpack(self, caller: Caller, place: Place, archive: Spool) -> Told:
+        """Make a folder of an archive."""
+        with closing(self._tree(caller, place)) as tree:
+            with open(archive.fd, "rb", closefd=False) as file:
+                unpack(file, os.fstat(archive.fd).st_size, tree)
+            return self._adopt(tree)
+
+    def make_folder(self, caller: Caller, path: DatasetPath) -> None:
+        """Make an empty folder, and those above it.
+
+        Raises:
+            ConflictError: if there is something of this name.
+        """
+        place = self._places.writable(caller, path)
+        with closing(self._tree(caller, place)) as tree:
+            self._adopt(tree)
+
+    def _copy_folder(self, caller: Caller, before: Place, after: Place, entries: Sequence[DatasetEntry]) -> Told:
+        with closing(self._tree(caller, after)) as tree:
             for entry in entries:
                 inner = entry.path[len(after.path.name) + 1 :]
                 source = Place(DatasetPath(before.path.root, f"{before.path.name}/{inner}"), before.owner, before.top)
-                copy = Place(DatasetPath(after.path.root, inner), after.owner, tree)
                 if source.is_dataset:
-                    made.append(self._copy_file(source, copy, entry.path, room.grow))
-            with self._lock, disk_errors(str(after.path)):
-                self._check_owner(after)
-                check_free(after)
-                make_way(after)
-                tree.mkdir(exist_ok=True, mode=0o700)
-                tree.rename(after.folder)
-                room.keep(sum(entry.nbytes for entry in made), 0)
-        finally:
-            room.release()
-            remove_tree(tree)
-        sync_names(after.folder.parent, self._places.directory)
-        return _told(after, [DatasetChange("created", entry) for entry in made])
+                    tree.copy(inner, source)
+            return self._adopt(tree)
 
-    def _copy_file(self, source: Place, copy: Place, name: str, grow: Callable[[int], None]) -> DatasetEntry:
-        with disk_errors(name):
-            copy.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with open_dataset(source) as fd:
-            spool = _like(fd)(self._new_name(), grow, self._clock)
-            try:
-                duplicate(fd, spool)
-                spool.finish(copy.path)
-                spool.file.rename(copy.file)
-                return entry_of(DatasetPath(copy.path.root, name), os.fstat(spool.fd))
-            finally:
-                spool.close()
+    def _tree(self, caller: Caller, place: Place) -> Tree:
+        return Tree(caller.id, place, Reservation(self._quotas, caller.id), self._new_name, self._clock)
+
+    def _adopt(self, tree: Tree) -> Told:
+        """Give a folder that is complete its name."""
+        place = tree.place
+        with self._lock, disk_errors(str(place.path)):
+            self._check_owner(place)
+            check_free(place)
+            make_way(place)
+            tree.top.rename(place.folder)
+            tree.room.keep(sum(entry.nbytes for entry in tree.entries))
+        sync_names(place.folder.parent, self._places.directory)
+        return _told(place, [DatasetChange("created", entry) for entry in tree.entries])
 
     def _target(self, caller: Caller, source: DatasetPath, target: DatasetPath, *, into: bool) -> Place:
         if not target.name or into or self._places.writable(caller, target).is_folder:
@@ -392,7 +470,7 @@ class UserWrites:
     def _use(self) -> Counter[str]:
         used = Counter[str]()
         for root in self._places.all():
-            used[root.owner] += sum(entry.nbytes for entry in entries_below(root, root.top))
+            used += _shares(root, root.top)
         return used
 
     def _new_name(self) -> Path:
@@ -401,9 +479,21 @@ class UserWrites:
         return self._incoming / secrets.token_hex(12)
 
 
-def _like(fd: int) -> type[FrameSpool]:
-    """What takes in a copy of a dataset that is open."""
-    return DefinitionSpool if is_definition(fd) else FrameSpool
+def _files(path: Path) -> list[Path]:
+    return files_below(path) if path.is_dir() else [path]
+
+
+def _shares(place: Place, path: Path) -> Counter[str]:
+    """Who wrote how many bytes of a file, or of those in a directory, which was or is at a place."""
+    shares = Counter[str]()
+    for file in _files(path):
+        with suppress(FileNotFoundError):  # removed meanwhile
+            shares[owner_of(file, place.owner)] += file.stat().st_size
+    return shares
+
+
+def _replaced(place: Place, before: DatasetEntry | None) -> Replaced:
+    return NOTHING if before is None else Replaced(owner_of(place.file, place.owner), before.nbytes)
 
 
 def check_operands(target: DatasetPath, operands: Iterable[DatasetPath]) -> None:

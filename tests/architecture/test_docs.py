@@ -148,3 +148,17 @@ def test_tree(package: str) -> None:
     modules = {file.stem for file in (REPOSITORY / package).iterdir() if file.suffix in {"", ".py"}}
 
     assert set() == {name for name in modules if name[0] != "_"} - shown - {"main", "app", "routes"}
+
+
+def test_tests_of_the_threat_model() -> None:
+    """Each test that the page on security names is there."""
+    text = (REPOSITORY / "docs/explanation/security.md").read_text()
+    file, named, gone = "", 0, []
+    for found, name in re.findall(r"`([\w/]+\.py)?::(\w+)`", text):
+        file = found or file
+        source = (REPOSITORY / "tests" / file).read_text()
+        gone += [] if re.search(rf"^(async )?def {name}\(", source, re.MULTILINE) else [f"{file}::{name}"]
+        named += 1
+
+    assert [] == gone
+    assert named > 50

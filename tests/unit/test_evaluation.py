@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caterva2.errors import ExpressionError
-from caterva2.evaluation import Accumulator, Array, Bound, Form, Leaf, Region, cut, part_of, region_of
-from caterva2.expressions import Expression, Field, Operand, Reduction
+from caterva2.evaluation import Bound, Form, Leaf, Region, cut, part_of, region_of
+from caterva2.expressions import REDUCTIONS, Expression, Field, Operand, Reduction
+from caterva2.reductions import Accumulator, Array
 from caterva2.slices import Axis, Slice
 
 ARRAYS: dict[str, Array] = {
@@ -49,14 +50,14 @@ def compute(bound: Bound, node: Any, region: Region, most: int = 5) -> Array:
 
     def read(leaf: Leaf, inner: Region) -> Array:
         if isinstance(leaf, Reduction):
-            source, axes = bound.source_of(leaf, inner), bound.reduced(leaf)
-            counts = [1 if i in axes else axis.count for i, axis in enumerate(source)]
-            total = Accumulator(leaf.function, counts, axes, bound.form_of(leaf.of).dtype, bound.form_of(leaf).dtype)
-            for where in cut(source, most):
-                part = compute(bound, leaf.of, part_of(source, where))
-                total.add(tuple(slice(0, 1) if i in axes else side for i, side in enumerate(where)), part)
+            source = bound.source_of(leaf, inner)
+            shape = [axis.count for axis in source]
+            total = Accumulator(leaf.function, shape, bound.reduced(leaf), bound.form_of(leaf.of).dtype)
+            # Parts come in no order.
+            for where in reversed(list(cut(source, most))):
+                total.add(where, compute(bound, leaf.of, part_of(source, where)))
             return total.result().reshape([axis.count for axis in inner])
-        whole = TABLE[leaf.name] if isinstance(leaf, Field) else ARRAYS[leaf.name]
+        whole = TABLE[leaf.name] if isinstance(leaf, Field) else (ARRAYS | {"t": TABLE})[leaf.name]
         return whole[chosen(inner)] if whole.ndim else whole
 
     for where in cut(region, most):
@@ -130,6 +131,21 @@ CASES = [
     ("t['t'] >= '2024-01-03'", lambda: TABLE["t"] >= np.datetime64("2024-01-03")),
     ("t['t'] - t['t'][0]", lambda: TABLE["t"] - TABLE["t"][0]),
     ("max(t['t'])", lambda: TABLE["t"].max()),
+    ("argmax(t['t'])", lambda: TABLE["t"].argmax()),
+    ("argmin(f8, axis=1, keepdims=True)", lambda: A["f8"].argmin(1, keepdims=True)),
+    ("argmax(i4 % 4)", lambda: (A["i4"] % 4).argmax()),
+    ("argmax(z)", lambda: A["z"].argmax()),
+    ("argmin(concat((f4, 0 / (i4 * 0), f4)))", lambda: np.argmin([*A["f4"], *[[np.nan] * 4] * 3, *A["f4"]])),
+    ("concat((i4, i1))", lambda: np.concatenate([A["i4"], A["i1"]])),
+    ("concat([i4, f4, b], axis=-1)", lambda: np.concatenate([A["i4"], A["f4"], A["b"]], -1)),
+    ("concatenate((e, f4, e, i8), 1)", lambda: np.concatenate([A["e"], A["f4"], A["e"], A["i8"]], 1)),
+    ("concat((e, e), axis=0)", lambda: np.concatenate([A["e"], A["e"]])),
+    ("stack((i4, b))", lambda: np.stack([A["i4"], A["b"]])),
+    ("stack((f8 + 1, f8), axis=-1)[:, 0]", lambda: np.stack([A["f8"] + 1, A["f8"]], -1)[:, 0]),
+    ("stack((z, z), axis=-1)", lambda: np.stack([A["z"], A["z"]])),
+    ("sum(concat((i4, i1[::-1])) * i4[1], axis=0)", lambda: (np.vstack([A["i4"], A["i1"][::-1]]) * A["i4"][1]).sum(0)),
+    ("concat((t['s'], t['s'][::-2]))", lambda: np.concatenate([TABLE["s"], TABLE["s"][::-2]])),
+    ("concat((t, t[:2]))", lambda: np.concatenate([TABLE, TABLE[:2]])),
 ]
 
 
@@ -140,7 +156,7 @@ def test_as_numpy(text: str, expected: Any) -> None:
         agrees(expected(), text)
 
 
-@pytest.mark.parametrize("function", ["sum", "prod", "min", "max", "mean", "std", "var", "any", "all"])
+@pytest.mark.parametrize("function", sorted(REDUCTIONS))
 @pytest.mark.parametrize("name", ["i1", "u1", "f4", "f8", "b", "c"])
 @pytest.mark.parametrize("axis", [None, 0, -1])
 def test_reductions(function: str, name: str, axis: int | None) -> None:
@@ -151,21 +167,23 @@ def test_reductions(function: str, name: str, axis: int | None) -> None:
 def test_a_mean_of_large_numbers() -> None:
     """A variance is not lost between large numbers: parts are joined by their means."""
     values = np.array([1e9 + i % 3 for i in range(1000)])
-    total = Accumulator("var", [1], frozenset({0}), values.dtype, values.dtype)
+    total = Accumulator("var", [1000], frozenset({0}), values.dtype)
     for at in range(0, 1000, 7):
-        total.add((slice(0, 1),), values[at : at + 7])
+        total.add((slice(at, at + 7),), values[at : at + 7])
 
     np.testing.assert_allclose(total.result(), [values.var()], rtol=1e-6)
 
 
 def test_nan_and_the_extremes() -> None:
-    """A NaN in any part is the least and the greatest, as in NumPy."""
-    for function in ("min", "max"):
-        total = Accumulator(function, [1], frozenset({0}), np.dtype("f8"), np.dtype("f8"))
-        for part in ([1.0, 2.0], [np.nan], [0.0]):
-            total.add((slice(0, 1),), np.array(part))
+    """A NaN in any part is the least and the greatest, the first one if there are several, as in NumPy."""
+    values = np.array([1.0, 2.0, np.nan, np.nan, 0.0])
+    for function in ("min", "max", "argmin", "argmax"):
+        for order in (1, -1):
+            total = Accumulator(function, [5], frozenset({0}), values.dtype)
+            for at in list(range(5))[::order]:
+                total.add((slice(at, at + 1),), values[at : at + 1])
 
-        assert math.isnan(total.result()[0])
+            np.testing.assert_array_equal(total.result(), [getattr(np, function)(values)])
 
 
 UNFIT = [
@@ -180,6 +198,18 @@ UNFIT = [
     ("sum(i4, axis=2)", "axis is out of bounds"),
     ("sum(i4, axis=(0, -2))", "named twice"),
     ("min(e)", "there is no min of nothing"),
+    ("argmax(e)", "there is no argmax of nothing"),
+    ("argmin(f8, axis=(0, 1))", "along one axis"),
+    ("concat((i4, f8))", "array 2 of 2 has the shape (2, 3, 4), which does not go with (3, 4) along axis 0"),
+    ("concat((i4, u1), axis=1)", "array 2 of 2 has the shape (4,)"),
+    ("concat((u1, u1), axis=1)", "axis 1 is out of bounds for 1 axes"),
+    ("concat((z, z))", "not joined, but stacked"),
+    ("stack((i4, i8))", "array 2 of 2 has the shape (3, 1), which does not go with (3, 4)"),
+    ("stack((i4, i4), axis=3)", "out of bounds for 3 axes"),
+    ("concat((t['s'], t['n']))", "items of |S4 and int32 do not go together"),
+    ("concat((t, t)) + 1", "has fields"),
+    ("stack((" * 14 + "i4" + ",))" * 14, "16 axes are too many"),
+    ("concat((t, t['n']))", "do not go together"),
     ("sum(t['s'])", "there is no sum of |S4"),
     ("sum(t)", "there is no sum of"),
     ("t", "has fields"),
@@ -251,6 +281,10 @@ def _reduced(name: str, inner: Pair) -> Pair:
     return f"{name}({inner[0]})", getattr(np, name)(inner[1])
 
 
+def _joined(name: str, one: Pair, other: Pair) -> Pair:
+    return f"{name}(({one[0]}, {other[0]}), axis=-1)", getattr(np, name)([one[1], other[1]], axis=-1)
+
+
 @st.composite
 def pairs(draw: st.DrawFn) -> Pair:
     """An expression as text, and as NumPy computes it."""
@@ -258,7 +292,7 @@ def pairs(draw: st.DrawFn) -> Pair:
     for _ in range(draw(st.integers(1, 8))):
         one = draw(st.sampled_from([(name, ARRAYS[name]) for name in ARRAYS if name != "e"] + made[-3:]))
         other = draw(st.sampled_from([*made[-3:], ("2", 2), ("0.5", 0.5), ("i4", ARRAYS["i4"]), ("f8", ARRAYS["f8"])]))
-        kind = draw(st.integers(0, 3))
+        kind = draw(st.integers(0, 4))
         try:
             if kind == 0:
                 made.append(_unary(draw(st.sampled_from(UNARY)), one))
@@ -266,6 +300,8 @@ def pairs(draw: st.DrawFn) -> Pair:
                 # Sums of fractions depend on their order, and what follows may depend on their last digits.
                 exact = np.asarray(one[1]).dtype.kind not in "fc"
                 made.append(_reduced(draw(st.sampled_from(["max", "any", *["sum"] * exact])), one))
+            elif kind == 2 and "2" != other[0] != "0.5":
+                made.append(_joined(draw(st.sampled_from(["concat", "stack"])), one, other))
             else:
                 made.append(_binary(draw(st.sampled_from(list(OPERATORS))), one, other))
         except (TypeError, ValueError, OverflowError):

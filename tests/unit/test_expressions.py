@@ -18,6 +18,7 @@ from caterva2.expressions import (
     Expression,
     Field,
     Item,
+    Join,
     Operand,
     Reduction,
 )
@@ -76,6 +77,32 @@ def test_functions(name: str) -> None:
     assert name == root.function
     with pytest.raises(ExpressionError, match=r"takes|integer"):
         Expression.parse(f"{name}({', '.join([*arguments, 'a'])})")
+
+
+def test_joins() -> None:
+    """Arrays in parentheses or brackets are joined, along the first axis if none is named."""
+    first = Expression.parse("concat((a, b + 1, a))")
+    second = Expression.parse("stack([a], axis=-2)")
+
+    assert isinstance(first.root, Join)
+    assert isinstance(second.root, Join)
+    assert ("concat", 3, 0) == (first.root.function, len(first.root.parts), first.root.axis)
+    assert ("stack", 1, -2) == (second.root.function, len(second.root.parts), second.root.axis)
+    assert ("a", "b") == first.names
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "concat(a, b)", "concat(a)", "concat()", "concat(())", "concat((a, 1))", "concat((a, b), axis=None)",
+        "stack((a, b), axis=(0, 1))", "stack((a, b), 0, 1)", "stack((a, b), 0, axis=0)",
+        "concat((a, b), keepdims=True)", "concat((a, *b))", "concat(x for x in a)", "concat((a, b), **c)",
+    ],
+)  # fmt: skip
+def test_joins_of_nothing(text: str) -> None:
+    """What is no join of arrays is refused."""
+    with pytest.raises(ExpressionError, match="cannot be computed"):
+        Expression.parse(text)
 
 
 @pytest.mark.parametrize(

@@ -285,3 +285,14 @@ def test_a_scalar_has_one_chunk_and_one_piece() -> None:
         list(selection.pieces(())),
     )
     assert Selection(()) == selection
+
+
+@given(SLICES, st.integers(0, 20), st.integers(-3, 22), st.integers(0, 9))
+def test_what_lies_within_bounds(key: slice, extent: int, low: int, count: int) -> None:
+    """The places of the selected indices between two bounds are those that counting finds."""
+    (axis,) = Slice((key,)).resolve((extent,)).axes
+    chosen = range(extent)[key]
+
+    found = axis.within(low, low + count)
+
+    assert [i for i in chosen if low <= i < low + count] == list(chosen[found])

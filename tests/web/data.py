@@ -10,6 +10,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import blosc2
 import numpy as np
 
 from caterva2.example import write_array, write_frame
@@ -18,7 +19,8 @@ _Array = np.ndarray[Any, np.dtype[Any]]
 
 # What would show itself if anything of it ran, or was fetched.
 HOSTILE = (
-    "<script>window.hacked = 1</script><img src='data:image/png;base64,AAAA' onerror='window.hacked = 2'><svg onload='window.hacked = 3'></svg>"
+    "<script>window.hacked = 1</script><img src='data:image/png;base64,AAAA' onerror='window.hacked = 2'>"
+    "<svg onload='window.hacked = 3'></svg>"
     "<iframe srcdoc='<script>parent.hacked = 4</script>'></iframe><a href='javascript:window.hacked = 5'>press</a>"
     "<img src='https://example.org/seen.png' alt='seen'><style>* { display: none }</style>"
     "<form action='https://example.org/'><input name=password></form><b style='position: fixed'>bold</b>"
@@ -79,6 +81,8 @@ def _write_numbers(root: Path) -> None:
     write_array(root / "times.b2nd", np.arange("2026-06-01", "2026-06-11", dtype="M8[D]"), (10,), (10,))
     write_array(root / "texts.b2nd", np.array(["h\u00e9llo", "<b>bold</b>"]), (2,), (2,))
     write_array(root / "image.b2nd", _images(), (1, 90, 120, 3), (1, 90, 120, 3))
+    huge = {"chunks": (100_000, 3000), "blocks": (1000, 100), "urlpath": str(root / "huge.b2nd")}
+    blosc2.zeros((2_000_000, 60_000), dtype="i1", contiguous=True, **huge)
     wide = np.arange(2_000_000, dtype="i4").reshape(20_000, 100)
     write_array(root / "wide.b2nd", wide, (1000, 100), (100, 100))
 

@@ -50,8 +50,13 @@ class ViewPage:
     def show(self, path: str, view: str = "", **state: str) -> Page:
         """Open a dataset, and wait until its view has been shown."""
         query = "&".join(f"{key}={quote(value)}" for key, value in ({"view": view} | state).items() if value)
-        self.page.goto(f"{self.url}/view/foo/{quote(path)}?{query}")
-        self.page.wait_for_selector("body[data-shown]", timeout=15_000)
+        url = f"{self.url}/view/foo/{quote(path)}?{query}"
+        if self.page.url.startswith(f"{self.url}/view/"):
+            # As a user goes from one dataset to the next: the page stays.
+            self.page.evaluate("url => window.look(url)", url)
+        else:
+            self.page.goto(url)
+            self.page.wait_for_selector("body[data-shown]", timeout=15_000)
         self.settle()
         return self.page
 
@@ -75,7 +80,7 @@ class ViewPage:
         elif path.startswith("/view/"):
             headers = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff"}
             route.fulfill(path=_HARNESS / "page.html", headers=headers | {"Content-Type": "text/html"})
-        elif path.startswith("/static/") or path.startswith("/harness/"):
+        elif path.startswith(("/static/", "/harness/")):
             base = _WEB if path.startswith("/static/") else _HARNESS
             file = base / path.split("/", 2)[2]
             kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"

@@ -38,7 +38,8 @@ def _texts(page: Page, array: Any) -> Any:
     """What the page says that the values of an array are."""
     return page.evaluate(
         """async (text) => {
-          const [{ parseNpy }, { formatValue }] = await Promise.all([import("/static/js/npy.js"), import("/static/js/values.js")]);
+          const { parseNpy } = await import("/static/js/npy.js");
+          const { formatValue } = await import("/static/js/values.js");
           const array = parseNpy(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
           return Array.from({ length: array.size }, (_, i) => formatValue(array.at(i), array.dtype));
         }""",
@@ -107,16 +108,8 @@ def test_npy_that_is_none(page: Page) -> None:
     """What is cut off, damaged, or of a kind that cannot be shown is an error of its own kind, whatever the bytes."""
     whole = base64.b64decode(_npy(np.arange(10.0)))
     header = whole.replace(b"<f8", b"|O8")
-    cases = [
-        b"",
-        b"no",
-        whole[:9],
-        whole[:60],
-        whole[:-1],
-        header,
-        whole.replace(b"(10,)", b"(1e9)"),
-        whole[:10] + b"(" * 118,
-    ]
+    cut = [b"", b"no", whole[:9], whole[:60], whole[:-1]]
+    cases = [*cut, header, whole.replace(b"(10,)", b"(1e9)"), whole[:10] + b"(" * 118]
     fortran = base64.b64decode(_npy(np.asfortranarray(np.ones((2, 3)))))
     names = page.evaluate(
         """async (texts) => {
@@ -166,7 +159,8 @@ def test_statistics(page: Page) -> None:
           const { histogram, statisticsOf, ticks } = await import("/static/js/statistics.js");
           const values = given.map((value) => value ?? NaN);
           const figures = statisticsOf([...values, Infinity]);
-          return [figures, [...histogram(values, figures.min, figures.max, 20)], [ticks(0, 1, 5), ticks(-3, 1000, 4), ticks(2, 2, 5)]];
+          const counts = [...histogram(values, figures.min, figures.max, 20)];
+          return [figures, counts, [ticks(0, 1, 5), ticks(-3, 1000, 4), ticks(2, 2, 5)]];
         }""",
         given,
     )
@@ -187,7 +181,8 @@ def test_colours(page: Page) -> None:
           const rgba = (pixel) => [...new Uint8Array(Uint32Array.of(pixel).buffer)];
           const pixels = new Uint32Array(5);
           colour([0, 5, 10, 99, NaN], pixels, palette("grey"), { low: 0, high: 10, log: false });
-          return [Object.fromEntries(COLORMAPS.map((name) => [name, [rgba(palette(name)[0]), rgba(palette(name)[255])]])), [...pixels].map(rgba)];
+          const ends = COLORMAPS.map((name) => [name, [0, 255].map((i) => rgba(palette(name)[i]))]);
+          return [Object.fromEntries(ends), [...pixels].map(rgba)];
         }"""
     )
 
@@ -202,7 +197,7 @@ def test_links_of_documents(page: Page) -> None:
     found = page.evaluate(
         """async () => {
           const { linksOf } = await import("/static/js/sanitise.js");
-          const { image } = linksOf("foo/docs/README.md", { download: (path) => path, view: (path) => path });
+          const { image } = linksOf("foo/docs/README.md", { downloadUrl: (p) => p, viewUrl: (p) => p });
           return ["a.png", "./img/a.png", "../a.png", "../../a.png", "../../bar/a.png", "../../../etc", ""].map(image);
         }"""
     )

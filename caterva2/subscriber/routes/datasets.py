@@ -6,17 +6,20 @@ import json
 import mimetypes
 from collections.abc import AsyncIterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
+from caterva2.daemon.described import Answer as Answered
+from caterva2.daemon.described import Operation, Parameter, described, parameters_of
 from caterva2.daemon.http import dataset_route, json_response, not_modified, read_json
 from caterva2.daemon.ranges import OCTETS, FileResponse, file_response
 from caterva2.errors import BadRequestError, NotFoundError
 from caterva2.formats import Format
+from caterva2.models import ArrayInfo, FrameInfo, LazyArrayInfo
 from caterva2.paths import DatasetPath
 from caterva2.subscriber.answers import Answer, Query
 from caterva2.subscriber.callers import Caller
@@ -24,6 +27,7 @@ from caterva2.subscriber.reader import Read, Reader
 from caterva2.subscriber.routes.formats import formatted
 from caterva2.subscriber.routes.headers import disposition, read_headers
 from caterva2.subscriber.routes.lazyarrays import lazy_chunk, lazy_fetch, lazy_info
+from caterva2.subscriber.routes.outcomes import PARTS, READING
 from caterva2.subscriber.routes.pieces import pieces_in_thread
 from caterva2.subscriber.routes.state import State, state_of
 
@@ -46,6 +50,23 @@ class FetchBody(BaseModel):
     format: str | None = None
 
 
+_FETCH_ABOUT: Final = {
+    "slice_": "as in NumPy: `0:10`, or `0:2, 1, :3`; all, if left out",
+    "field": "one field of a structured array",
+    "indices": "fancy indexing, as JSON: for each axis a list, a number, `a:b` or null",
+    "filter": "a condition over the fields, such as `a < 5`: the rows for which it holds",
+    "sortby": "a field: the rows in its order",
+    "format": "what an array becomes: `b2nd` (Blosc2, as without it), `npy` (NumPy) or `csv`",
+}
+_FRAME: Final = Answered(
+    "a Blosc2 frame with what was asked for, or the frame as it is stored; or a file of another format",
+    media=(OCTETS, "text/csv"),
+)
+_QUERY: Final = parameters_of(FetchBody, _FETCH_ABOUT)
+_NCHUNK: Final = Parameter("the number of the chunk, from 0", int, required=True)
+
+
+@described(Operation({200: Answered("the metadata", LazyArrayInfo | ArrayInfo | FrameInfo)}, READING))
 async def get_info(request: Request) -> Response:
     """`GET /api/info/{path}`: the metadata."""
     state, path, caller = await _dataset(request)
@@ -56,6 +77,8 @@ async def get_info(request: Request) -> Response:
     return not_modified(request, read.frame.etag, headers) or json_response(read.frame.info, headers=headers)
 
 
+@described(Operation({200: _FRAME}, READING, body=FetchBody), "POST")
+@described(Operation({200: _FRAME, **PARTS}, READING, query=_QUERY), "GET")
 async def fetch(request: Request) -> Response:
     """`GET /api/fetch/{path}?slice_=&field=&filter=`: a Blosc2 frame with the selection, or the stored frame.
 
@@ -81,6 +104,7 @@ async def fetch(request: Request) -> Response:
     return _answer_response(read, answer, path.basename)
 
 
+@described(Operation({200: Answered("the compressed chunk", media=(OCTETS,))}, READING, {"nchunk": _NCHUNK}))
 async def get_chunk(request: Request) -> Response:
     """`GET /api/chunk/{path}?nchunk=n`: one compressed chunk."""
     state, path, caller = await _dataset(request)
@@ -94,6 +118,7 @@ async def get_chunk(request: Request) -> Response:
     return not_modified(request, read.frame.etag, headers) or Response(chunk, headers=headers, media_type=OCTETS)
 
 
+@described(Operation({200: Answered("the file", media=("*/*",)), **PARTS}, READING, query=_QUERY))
 async def download(request: Request) -> Response:
     """`GET /api/download/{path}`: the file; a plain one as it was, any other as a Blosc2 frame.
 

@@ -12,6 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Message, Send
 
+from caterva2.daemon.described import Answer, Operation, Parameter, described
 from caterva2.errors import AuthenticationError, BadRequestError, Caterva2Error, UnavailableError
 from caterva2.paths import DatasetPath, RootName
 from caterva2.subscriber.callers import Caller
@@ -49,6 +50,16 @@ class EventResponse(StreamingResponse):
             logger.info("a client of /api/events does not read: it is cut off")
 
 
+@described(
+    Operation(
+        {200: Answer("events `change`, `root` and `reset`, without an end", media=("text/event-stream",))},
+        (400, 401, 403, 404, 429, 502),
+        {
+            "root": Parameter("only the events of this root; all, if left out"),
+            "path": Parameter("only the events of this dataset or directory of the root"),
+        },
+    )
+)
 async def events(request: Request) -> Response:
     """`GET /api/events?root=&path=`: changes from now on, or from `Last-Event-ID` on; follows the root."""
     state = state_of(request)

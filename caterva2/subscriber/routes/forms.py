@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Annotated, Final
 
+from pydantic import BaseModel, WithJsonSchema
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
@@ -17,6 +18,12 @@ _FIELD: Final = b"file"
 _PIECE: Final = 1 << 20
 # Seconds that a client may take to send what fills a buffer on the way from it.
 _PATIENCE: Final = 60.0
+
+
+class FileForm(BaseModel):
+    """A form with a file; its name is not looked at."""
+
+    file: Annotated[bytes, WithJsonSchema({"type": "string", "contentMediaType": "application/octet-stream"})]
 
 
 async def sent_file(request: Request) -> AsyncIterator[bytes]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 from urllib.parse import quote
 
 from caterva2.daemon.http import quoted
 from caterva2.subscriber.reader import Read
+
+INERT: Final = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}
+"""Headers for what users or publishers wrote: on our origin no page or script of theirs has a say."""
 
 
 def headers_of(etag: str, reads: Sequence[Read]) -> dict[str, str]:
@@ -23,7 +27,7 @@ def read_headers(read: Read) -> dict[str, str]:
 
 
 def disposition(name: str) -> dict[str, str]:
-    """The header that names the file (RFC 6266)."""
+    """The headers of a file: its name (RFC 6266), and that a browser is never to run what is in it."""
     plain = quote(name) == name
     value = f'filename="{name}"' if plain else f"filename*=utf-8''{quote(name)}"
-    return {"Content-Disposition": f"attachment; {value}"}
+    return {"Content-Disposition": f"attachment; {value}"} | INERT

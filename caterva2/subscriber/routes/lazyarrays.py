@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from functools import partial
@@ -11,21 +12,25 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from caterva2.daemon.described import JSON, Answer, Operation, described
 from caterva2.daemon.http import json_response, not_modified, quoted
 from caterva2.daemon.ranges import OCTETS
+from caterva2.dtypes import DtypeJson, dtype_json
 from caterva2.errors import BadRequestError, NotFoundError
 from caterva2.formats import Format, encoded
 from caterva2.paths import DatasetPath
+from caterva2.slices import Slice
 from caterva2.subscriber.answers import Query, frame_of
 from caterva2.subscriber.callers import Caller
 from caterva2.subscriber.definitions import Definition
 from caterva2.subscriber.expressions import Computation
 from caterva2.subscriber.intake import ArraySpool, DefinitionSpool
-from caterva2.subscriber.lazyarrays import Stored, Version, chunks_of, template_of
-from caterva2.subscriber.routes.headers import disposition, headers_of
+from caterva2.subscriber.lazyarrays import Stored, Version, chunks_of, hollow_info, template_of
+from caterva2.subscriber.routes.headers import INERT, disposition, headers_of
+from caterva2.subscriber.routes.outcomes import READING, WRITING
 from caterva2.subscriber.routes.state import State, state_of
 from caterva2.subscriber.routes.validation import read_valid
-from caterva2.subscriber.routes.writing import condition_of, in_thread, tell
+from caterva2.subscriber.routes.writing import any_writer, condition_of, in_thread, tell
 from caterva2.subscriber.userwrites import Upload, check_operands
 
 
@@ -47,23 +52,72 @@ class LazyExprBody(BaseModel):
     compute: bool = False
 
 
+class Form(BaseModel):
+    """The shape and dtype that an expression has."""
+
+    shape: tuple[int, ...]
+    dtype: DtypeJson
+
+
+class EvaluateBody(BaseModel):
+    """The body of `POST /api/evaluate/`.
+
+    Attributes:
+        expression: what is computed.
+        operands: the path of the dataset that each name in it stands for.
+        slice_: of the result, "" is all of it; None to be told its shape and dtype alone.
+        format: what the values are to be.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    expression: str
+    operands: dict[str, str]
+    slice_: str | None = None
+    format: str = Format.B2ND
+
+
+@described(Operation({200: Answer("the dataset's path", str)}, WRITING, body=LazyExprBody, who="user"))
 async def create(request: Request) -> Response:
     """`POST /api/lazyexpr/`: store an expression, or the values that it has now; the answer is the dataset's path."""
-    state = state_of(request)
-    caller = await state.callers.caller(request)
-    # Before the body is read: who may not write at all is told nothing of its form.
-    state.permissions.check(caller, "write", DatasetPath.parse("@public"))
+    state, caller = await any_writer(request)
     body = await read_valid(request, LazyExprBody)
     if isinstance(body, Response):
         return body
     path = _path(body.name)
     state.permissions.check(caller, "write", path)
     definition = Definition.of(body.expression, body.operands)
-    # What is computed now may be computed from the version that it replaces.
-    within = () if body.compute else (path,)
-    if not body.compute:
-        check_operands(path, definition.operands.values())
-    make = partial(_values if body.compute else _definition, state, caller, path, definition)
+    if body.compute:
+        return await keep_values(request, state, caller, path, definition)
+    check_operands(path, definition.operands.values())
+    make = partial(_definition, state, caller, path, definition)
+    return await _kept(request, state, caller, path, definition, make, (path,))
+
+
+async def keep_values(
+    request: Request, state: State, caller: Caller, path: DatasetPath, definition: Definition
+) -> Response:
+    """Compute an expression now, and keep its values; the answer is the path of the array.
+
+    Raises:
+        BadRequestError: if an operand is not there.
+        ExpressionError: if the expression does not fit its operands.
+        Caterva2Error: if there is no room for the values, or computing them takes too long.
+    """
+    make = partial(_values, state, caller, path)
+    # It may be computed from the version that it replaces.
+    return await _kept(request, state, caller, path, definition, make, ())
+
+
+async def _kept(
+    request: Request,
+    state: State,
+    caller: Caller,
+    path: DatasetPath,
+    definition: Definition,
+    make: Callable[[Computation], Awaitable[Upload]],
+    within: tuple[DatasetPath, ...],
+) -> Response:
     try:
         made = await state.lazy.compute(definition, make, caller, within)
     except NotFoundError as error:
@@ -76,6 +130,39 @@ async def create(request: Request) -> Response:
     return json_response(str(path), headers={"ETag": quoted(told.etag)})
 
 
+@described(
+    Operation(
+        {200: Answer('`{"shape", "dtype"}`; with `slice_` the values', media=(JSON, OCTETS, "text/csv"))},
+        READING,
+        body=EvaluateBody,
+    )
+)
+async def evaluate(request: Request) -> Response:
+    """`POST /api/evaluate/`: compute an expression, or tell what it would be; nothing is stored."""
+    state = state_of(request)
+    caller = await state.callers.caller(request)
+    body = await read_valid(request, EvaluateBody)
+    if isinstance(body, Response):
+        return body
+    format_ = Format.parse(body.format)
+    key = None if body.slice_ is None else Slice.parse(body.slice_)
+
+    async def work(computation: Computation) -> Response:
+        if key is None:
+            form = computation.form
+            return json_response(Form(shape=form.shape, dtype=dtype_json(form.dtype)))
+        encode = frame_of if format_ is Format.B2ND else partial(encoded, format_)
+        content = await asyncio.to_thread(encode, await computation.values(key))
+        return Response(content, media_type=format_.media_type)
+
+    try:
+        response = await state.lazy.compute(Definition.of(body.expression, body.operands), work, caller)
+    except NotFoundError as error:
+        raise BadRequestError(error.detail) from None
+    response.headers.update(INERT | {"Cache-Control": "no-store"})
+    return response
+
+
 def _path(name: str) -> DatasetPath:
     path = name if name.startswith("@") and "/" in name else f"@personal/{name}"
     return DatasetPath.parse(path if path.endswith(".b2nd") else f"{path}.b2nd")
@@ -85,6 +172,8 @@ async def _definition(
     state: State, caller: Caller, path: DatasetPath, definition: Definition, computation: Computation
 ) -> Upload:
     """The stored expression, still without its name."""
+    # What is too large is refused here, not only by each read.
+    hollow_info(computation)
     data = definition.frame(computation.form.shape, computation.form.dtype)
     with ExitStack() as stack:
         made = stack.enter_context(await in_thread(state, state.writes.begin, caller, path, make=DefinitionSpool))
@@ -93,9 +182,7 @@ async def _definition(
     return made
 
 
-async def _values(
-    state: State, caller: Caller, path: DatasetPath, definition: Definition, computation: Computation
-) -> Upload:
+async def _values(state: State, caller: Caller, path: DatasetPath, computation: Computation) -> Upload:
     """An array of the values, still without its name."""
     make = partial(ArraySpool, template=template_of(computation))
     with ExitStack() as stack:
@@ -159,4 +246,7 @@ async def _answered(
     return await state.lazy.read(stored, work, caller)
 
 
-ROUTES = (Route("/api/lazyexpr/", create, methods=["POST"]),)
+ROUTES = (
+    Route("/api/lazyexpr/", create, methods=["POST"]),
+    Route("/api/evaluate/", evaluate, methods=["POST"]),
+)

@@ -8,19 +8,30 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from caterva2.daemon.described import FORM, NO_CONTENT, Answer, Operation, described
 from caterva2.daemon.http import detail_response, json_response, read_body
 from caterva2.errors import AuthenticationError, BadRequestError, ForbiddenError, NotFoundError
 from caterva2.subscriber.passwords import check_new_password
 from caterva2.subscriber.routes.identity import COOKIE, address_of, token_of
+from caterva2.subscriber.routes.outcomes import USERS
 from caterva2.subscriber.routes.state import State, state_of
-from caterva2.subscriber.routes.validation import PasswordBody, RegisterBody, invalid, missing, read_valid
+from caterva2.subscriber.routes.validation import (
+    LoginForm,
+    PasswordBody,
+    RegisterBody,
+    UserAnswer,
+    invalid,
+    missing,
+    read_valid,
+)
 from caterva2.subscriber.users import User, UserExistsError, check_email
 
 _MOST_FORM = 16 * 1024
-_FIELDS = ("username", "password")
+_FIELDS = tuple(LoginForm.model_fields)
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
+@described(Operation({204: NO_CONTENT}, USERS, body=LoginForm, media=FORM))
 async def login(request: Request) -> Response:
     """`POST /auth/jwt/login`, a form with username and password: 204 with the cookie."""
     state = state_of(request)
@@ -34,6 +45,7 @@ async def login(request: Request) -> Response:
     return _with_cookie(request, token)
 
 
+@described(Operation({204: NO_CONTENT}, USERS, who="user"))
 async def logout(request: Request) -> Response:
     """`POST /auth/jwt/logout`: ends the token, and takes the cookie back."""
     state, token = state_of(request), token_of(request)
@@ -44,6 +56,7 @@ async def logout(request: Request) -> Response:
     return _with_cookie(request, "", max_age=0)
 
 
+@described(Operation({204: NO_CONTENT}, USERS, body=PasswordBody, who="user"))
 async def change_password(request: Request) -> Response:
     """`POST /auth/password`: another password for who is logged in; ends all tokens, and sets a new cookie."""
     state = state_of(request)
@@ -61,6 +74,7 @@ async def change_password(request: Request) -> Response:
     return _with_cookie(request, token)
 
 
+@described(Operation({201: Answer("the new user", UserAnswer)}, USERS, body=RegisterBody))
 async def register(request: Request) -> Response:
     """`POST /auth/register`: adds whoever asks for it as a user, where `register` allows it."""
     state = state_of(request)
@@ -82,18 +96,18 @@ async def register(request: Request) -> Response:
         user = await state.users.register(body.email, body.password, address_of(request))
     except UserExistsError:
         return detail_response("REGISTER_USER_ALREADY_EXISTS", 400)
-    return json_response(described(user), 201, _NO_STORE)
+    return json_response(user_answer(user), 201, _NO_STORE)
 
 
-def described(user: User) -> dict[str, object]:
+def user_answer(user: User) -> UserAnswer:
     """A user as others see it."""
-    return {
-        "id": user.id,
-        "email": user.email,
-        "is_active": user.active,
-        "is_superuser": user.superuser,
-        "is_verified": user.verified,
-    }
+    return UserAnswer(
+        id=user.id,
+        email=user.email,
+        is_active=user.active,
+        is_superuser=user.superuser,
+        is_verified=user.verified,
+    )
 
 
 async def _form(request: Request) -> dict[str, str]:

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from caterva2.daemon.described import Answer, Operation, described
 from caterva2.daemon.http import dataset_route, json_response, not_modified, quoted
 from caterva2.errors import NotFoundError
 from caterva2.models import SessionInfo, SessionUser
@@ -31,6 +32,10 @@ _KEPT: Final = {**_SAFE, "Cache-Control": "public, max-age=31536000, immutable"}
 _PAGES: Final = ("login", "register", "forgot-password", "reset-password", "account", "users", "status")
 
 
+_PAGE: Final = Operation({200: Answer("the page", media=("text/html",))})
+
+
+@described(_PAGE)
 async def get_page(request: Request) -> Response:
     """`GET /`, `/view/{path}` and the other addresses of the web client: its page."""
     site = state_of(request).site
@@ -43,6 +48,9 @@ async def get_page(request: Request) -> Response:
     return Response(content, headers=headers, media_type="text/html")
 
 
+@described(
+    Operation({200: Answer("the file", media=("text/javascript", "text/css", "image/svg+xml", "text/plain"))}, (404,))
+)
 async def get_file(request: Request) -> Response:
     """`GET /static/{digest}/{path}`: a file of the web client, for ever the same."""
     site, path = state_of(request).site, request.path_params["path"]
@@ -53,6 +61,7 @@ async def get_file(request: Request) -> Response:
     return Response(file.content, headers=_KEPT, media_type=file.media_type)
 
 
+@described(Operation({200: Answer("who asks, and what there is for users", SessionInfo)}, (401,)))
 async def get_session(request: Request) -> Response:
     """`GET /auth/me`: who asks, and what this subscriber has for users; 200 for everybody."""
     state = state_of(request)

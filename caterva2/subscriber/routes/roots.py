@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Final
+from typing import Final, Literal
 
 from pydantic_core import to_json
 from starlette.requests import Request
@@ -14,29 +14,32 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from caterva2.daemon.arguments import package_version
+from caterva2.daemon.described import Answer, Operation, Parameter, described
 from caterva2.daemon.http import dataset_route, health_route, json_response, ready_route
-from caterva2.errors import AuthenticationError, BadRequestError, NotFoundError, UnavailableError
+from caterva2.errors import AuthenticationError, NotFoundError, UnavailableError
 from caterva2.models import FollowedRoot, Freshness, Health, ListedDataset
 from caterva2.paths import DatasetPath, RootName
 from caterva2.subscriber.callers import Caller
 from caterva2.subscriber.catalog import Root
-from caterva2.subscriber.routes.state import State, state_of
+from caterva2.subscriber.routes.state import State, flag_of, state_of
 
 # Datasets that are told of in one piece.
 _LINES: Final = 1000
 
 
+@described(Operation({200: Answer("the roots by name", dict[str, FollowedRoot])}, (401,)))
 async def get_roots(request: Request) -> Response:
     """`GET /api/roots`: the roots that publishers announced, and the subscriber's own."""
     state = state_of(request)
     caller = await state.callers.caller(request)
-    infos = [_described(state, root, time.monotonic()) for root in state.catalog.roots()]
+    infos = [followed(state, root, time.monotonic()) for root in state.catalog.roots()]
     infos += [FollowedRoot(name=name, http="", subscribed=True, freshness="live") for name in state.own.names(caller)]
     seen = (info for info in infos if state.permissions.shows(caller, RootName(info.name)))
     return json_response({info.name: info for info in seen}, headers={"Cache-Control": "no-cache"})
 
 
-def _described(state: State, root: Root, now: float) -> FollowedRoot:
+def followed(state: State, root: Root, now: float) -> FollowedRoot:
+    """What clients are told of a published root."""
     bus = state.follower.bus_state == "connected"
     there = root.there(now, state.origin.outcome(root.http), bus=bus)
     freshness: Freshness = "live" if root.live(now) else "revalidated" if there else "stale"
@@ -55,6 +58,7 @@ def age_of(root: Root, now: float) -> int | None:
     return None if root.current is None else max(0, round(now - root.current))
 
 
+@described(Operation({200: Answer("it is followed", Literal["Ok"])}, (400, 401, 403, 404, 429, 502)))
 async def subscribe(request: Request) -> Response:
     """`POST /api/subscribe/{root}`: follow a root; `"Ok"` once its datasets are known."""
     state, name = state_of(request), RootName.parse(request.path_params["root"])
@@ -69,8 +73,18 @@ async def subscribe(request: Request) -> Response:
     return json_response("Ok")
 
 
+@described(
+    Operation(
+        {200: Answer("the names below the path; with details an object for each", list[str] | list[ListedDataset])},
+        (400, 401, 403, 404, 429, 502),
+        {
+            "details": Parameter("whether kind, size and time of each dataset are told, one a line", bool),
+            "folders": Parameter("whether folders are listed too; not with details", bool),
+        },
+    )
+)
 async def get_list(request: Request) -> Response:
-    """`GET /api/list/{path}?details=`: the datasets of a root or below a directory, or the name of a dataset."""
+    """`GET /api/list/{path}?details=&folders=`: the datasets of a root or directory, or the name of a dataset."""
     state, path = state_of(request), DatasetPath.parse(request.path_params["path"])
     caller = await state.callers.caller(request)
     try:
@@ -84,17 +98,13 @@ async def get_list(request: Request) -> Response:
         headers = await _follow_and_refresh(state, path.root)
         found = await asyncio.to_thread(state.catalog.names, path)
     names = await asyncio.to_thread(_readable, state, caller, path, found)
-    if _flag(request, "details"):
+    if flag_of(request, "details"):
         lines = _detailed(state, caller, path, names)
         return StreamingResponse(lines, headers=headers, media_type="application/json")
+    if flag_of(request, "folders"):
+        own = await asyncio.to_thread(state.own.folders, caller, path) if path.root.own else []
+        names = sorted({*names, *_folders(names), *state.permissions.readable(caller, path.root, own, path.name)})
     return json_response(names, headers=headers)
-
-
-def _flag(request: Request, name: str) -> bool:
-    value = request.query_params.get(name, "false")
-    if value not in {"true", "false"}:
-        raise BadRequestError(f"{name}={value[:80]!r} is neither true nor false")
-    return value == "true"
 
 
 def _detailed(state: State, caller: Caller, path: DatasetPath, names: list[str]) -> Iterator[bytes]:
@@ -115,6 +125,14 @@ def _detailed(state: State, caller: Caller, path: DatasetPath, names: list[str])
             yield separator + b",\n".join(lines)
             separator = b",\n"
     yield b"\n]\n" if separator == b",\n" else b"[\n]\n"
+
+
+def _folders(names: Iterable[str]) -> Iterator[str]:
+    """The folders that hold datasets, each with a slash at its end."""
+    for name in names:
+        for i, letter in enumerate(name):
+            if letter == "/":
+                yield name[: i + 1]
 
 
 def _readable(state: State, caller: Caller, path: DatasetPath, found: list[str]) -> list[str]:

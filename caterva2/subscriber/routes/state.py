@@ -8,11 +8,13 @@ from typing import Final
 from anyio import CapacityLimiter
 from starlette.requests import Request
 
+from caterva2.errors import BadRequestError
 from caterva2.settings import SubscriberSettings
 from caterva2.subscriber.accounts import Accounts
 from caterva2.subscriber.catalog import Catalog
 from caterva2.subscriber.events import EventLog
 from caterva2.subscriber.expressions import Evaluator
+from caterva2.subscriber.figures import Figures
 from caterva2.subscriber.follower import Follower
 from caterva2.subscriber.lazyarrays import LazyArrays
 from caterva2.subscriber.mail import Mailer
@@ -45,6 +47,7 @@ class State:
         events: what clients that follow along are told.
         origin: the way to the publishers.
         mirrors: what is on disk of remote datasets.
+        figures: what is counted.
         callers: recognizes who asks.
         permissions: decides who may do what.
         accounts: the users; None if there are none.
@@ -64,6 +67,7 @@ class State:
     events: EventLog
     origin: Origin
     mirrors: MirrorStore
+    figures: Figures
     callers: Callers
     permissions: Permissions
     accounts: Accounts | None
@@ -83,3 +87,15 @@ def state_of(request: Request) -> State:
     # What `request.state` gives, without making an object for it at each request.
     state: State = request.scope["state"]["subscriber"]
     return state
+
+
+def flag_of(request: Request, name: str) -> bool:
+    """A parameter of the query that is true or false; false if it is not there.
+
+    Raises:
+        BadRequestError: if it is something else.
+    """
+    text = request.query_params.get(name, "false").lower()
+    if text not in {"true", "false", "1", "0"}:
+        raise BadRequestError(f"{name}={text[:80]!r}: write true or false")
+    return text in {"true", "1"}

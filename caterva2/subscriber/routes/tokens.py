@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from caterva2.daemon.described import NO_CONTENT, Answer, Operation, described
 from caterva2.daemon.http import detail_response, json_response
 from caterva2.errors import AuthenticationError, BadRequestError, ForbiddenError, NotFoundError
 from caterva2.subscriber.accounts import RESET_LIFETIME, Accounts
@@ -19,6 +20,7 @@ from caterva2.subscriber.callers import Caller
 from caterva2.subscriber.mail import Mailer
 from caterva2.subscriber.passwords import check_new_password
 from caterva2.subscriber.routes.identity import address_of
+from caterva2.subscriber.routes.outcomes import USERS
 from caterva2.subscriber.routes.state import State, state_of
 from caterva2.subscriber.routes.validation import read_valid
 from caterva2.subscriber.users import AccessToken, NoSuchUserError
@@ -58,6 +60,31 @@ class ResetBody(BaseModel):
     password: str
 
 
+class TokenAnswer(BaseModel):
+    """An access token, without itself; times are ISO 8601, and `used` is when it last was."""
+
+    id: str
+    name: str
+    created: str
+    expires: str
+    used: str | None
+
+
+class MadeToken(TokenAnswer):
+    """An access token that was just made."""
+
+    token: str
+
+
+class LinkAnswer(BaseModel):
+    """A link with which a user sets another password, once, within some hours."""
+
+    email: str
+    link: str
+    hours: float
+
+
+@described(Operation({201: Answer("the token", MadeToken)}, USERS, body=TokenBody, who="user"))
 async def add_token(request: Request) -> Response:
     """`POST /auth/tokens`: make an access token; the answer, 201, is the only time that it is told."""
     state, caller = await _owner(request)
@@ -65,15 +92,17 @@ async def add_token(request: Request) -> Response:
     if isinstance(body, Response):
         return body
     kept, token = await state.users.add_token(caller, body.name, body.days)
-    return json_response(_described(kept) | {"token": token}, 201, _NO_STORE)
+    return json_response(MadeToken(**_described(kept).model_dump(), token=token), 201, _NO_STORE)
 
 
+@described(Operation({200: Answer("the tokens", list[TokenAnswer])}, USERS, who="user"))
 async def list_tokens(request: Request) -> Response:
     """`GET /auth/tokens`: the access tokens of the user, without the tokens themselves."""
     state, caller = await _owner(request)
     return json_response([_described(each) for each in await state.users.tokens(caller)], headers=_NO_STORE)
 
 
+@described(Operation({204: NO_CONTENT}, USERS, who="user"))
 async def remove_token(request: Request) -> Response:
     """`DELETE /auth/tokens/{id}`: revoke an access token, at once."""
     state, caller = await _owner(request)
@@ -83,6 +112,7 @@ async def remove_token(request: Request) -> Response:
     return Response(status_code=204, headers=_NO_STORE)
 
 
+@described(Operation({200: Answer("the link", LinkAnswer)}, USERS, body=EmailBody, who="superuser"))
 async def make_link(request: Request) -> Response:
     """`POST /auth/reset-link`: for a superuser, a link with which a user can set another password, once."""
     state = state_of(request)
@@ -96,9 +126,10 @@ async def make_link(request: Request) -> Response:
         raise BadRequestError(str(error)) from None
     base = state.settings.urlbase or str(request.base_url).rstrip("/")
     hours = RESET_LIFETIME / 3600
-    return json_response({"email": user.email, "link": _link(base, secret), "hours": hours}, headers=_NO_STORE)
+    return json_response(LinkAnswer(email=user.email, link=_link(base, secret), hours=hours), headers=_NO_STORE)
 
 
+@described(Operation({202: Answer("it was asked for", None)}, USERS, body=EmailBody))
 async def forgot_password(request: Request) -> Response:
     """`POST /auth/forgot-password`: mail such a link to the user, if there is one; 202 in any case."""
     state = state_of(request)
@@ -114,6 +145,7 @@ async def forgot_password(request: Request) -> Response:
     return Response(b"null", 202, _NO_STORE, "application/json", later)
 
 
+@described(Operation({200: Answer("it is set", None)}, USERS, body=ResetBody))
 async def reset_password(request: Request) -> Response:
     """`POST /auth/reset-password`: set another password with the secret of a link; all sessions of the user end."""
     state = state_of(request)
@@ -154,14 +186,14 @@ async def _owner(request: Request) -> tuple[State, Caller]:
     return state, caller
 
 
-def _described(token: AccessToken) -> dict[str, object]:
-    return {
-        "id": token.id,
-        "name": token.name,
-        "created": _time(token.created),
-        "expires": _time(token.expires),
-        "used": _time(token.used) if token.used is not None else None,
-    }
+def _described(token: AccessToken) -> TokenAnswer:
+    return TokenAnswer(
+        id=token.id,
+        name=token.name,
+        created=_time(token.created),
+        expires=_time(token.expires),
+        used=_time(token.used) if token.used is not None else None,
+    )
 
 
 def _time(seconds: float) -> str:

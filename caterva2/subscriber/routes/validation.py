@@ -15,6 +15,25 @@ _Body = TypeVar("_Body", bound=BaseModel)
 _MOST_BODY = 16 * 1024
 
 
+class LoginForm(BaseModel):
+    """The form of `POST /auth/jwt/login`; what else upstream takes there means nothing."""
+
+    username: str
+    password: str
+
+
+class UserAnswer(BaseModel):
+    """A user as others see it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    email: str
+    is_active: bool
+    is_superuser: bool
+    is_verified: bool
+
+
 class RegisterBody(BaseModel):
     """The body of `POST /auth/register`; what else upstream takes there, such as is_superuser, means nothing."""
 

@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from caterva2.daemon.described import Answer, Operation, described
 from caterva2.daemon.http import dataset_route
 from caterva2.models import VerifyAnswer
 from caterva2.paths import DatasetPath
+from caterva2.subscriber.routes.outcomes import READING
 from caterva2.subscriber.routes.state import state_of
 from caterva2.subscriber.scrub import Scrubber
 
@@ -18,6 +20,7 @@ from caterva2.subscriber.scrub import Scrubber
 _SIGN_OF_LIFE = 5.0
 
 
+@described(Operation({200: Answer("the counts; spaces may come before them", VerifyAnswer)}, READING))
 async def verify(request: Request) -> Response:
     """`POST /api/verify/{path}`: check every chunk on disk; spaces while that takes, then the counts."""
     state, path = state_of(request), DatasetPath.parse(request.path_params["path"])

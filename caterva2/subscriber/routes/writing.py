@@ -14,17 +14,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from caterva2.daemon.described import MULTIPART, Answer, Operation, Parameter, described
 from caterva2.daemon.http import dataset_route, etag_matches, json_response, quoted, read_json
 from caterva2.errors import BadRequestError, NotFoundError
+from caterva2.models import QuotaFigures
 from caterva2.paths import DatasetPath
 from caterva2.subscriber.answers import Query
 from caterva2.subscriber.callers import Caller
 from caterva2.subscriber.intake import FrameSpool
 from caterva2.subscriber.placing import Condition
-from caterva2.subscriber.routes.forms import sent_file
+from caterva2.subscriber.routes.forms import FileForm, sent_file
+from caterva2.subscriber.routes.outcomes import WRITING
 from caterva2.subscriber.routes.pieces import pieces_in_thread
-from caterva2.subscriber.routes.state import State, state_of
-from caterva2.subscriber.userwrites import Told, Upload
+from caterva2.subscriber.routes.state import State, flag_of, state_of
+from caterva2.subscriber.userwrites import Archive, Told, Upload
 
 _Result = TypeVar("_Result")
 _OWN: Final = "@personal or @shared or @public roots"
@@ -40,9 +43,24 @@ class Transfer(BaseModel):
     dst: str
 
 
+@described(
+    Operation(
+        {200: Answer("the path", str)},
+        WRITING,
+        {"unpack": Parameter("whether the file is an archive, of which the members are kept", bool)},
+        body=FileForm,
+        media=MULTIPART,
+        who="user",
+    )
+)
 async def upload(request: Request) -> Response:
-    """`POST /api/upload/{path}`: write a dataset; the answer is its path."""
+    """`POST /api/upload/{path}`: write a dataset, or with `?unpack=true` a folder; the answer is its path."""
     state, caller, path = await _writer(request)
+    if flag_of(request, "unpack"):
+        with await in_thread(state, state.writes.begin_archive, caller, path) as archive:
+            await _receive(state, request, archive)
+            tell(state, await in_thread(state, archive.finish))
+        return json_response(str(path))
     with await in_thread(state, state.writes.begin, caller, path, condition_of(request)) as sent:
         await _receive(state, request, sent)
         told = await in_thread(state, sent.finish)
@@ -50,6 +68,15 @@ async def upload(request: Request) -> Response:
     return json_response(str(path), headers={"ETag": quoted(told.etag)})
 
 
+@described(Operation({200: Answer("the path", str)}, WRITING, who="user"))
+async def make_folder(request: Request) -> Response:
+    """`POST /api/folder/{path}`: make an empty folder; the answer is its path."""
+    state, caller, path = await _writer(request)
+    await in_thread(state, state.writes.make_folder, caller, path)
+    return json_response(str(path))
+
+
+@described(Operation({200: Answer("the new shape", list[int])}, WRITING, body=FileForm, media=MULTIPART, who="user"))
 async def append(request: Request) -> Response:
     """`POST /api/append/{path}`: append the rows of an array; the answer is the new shape."""
     state, caller, path = await _writer(request)
@@ -60,6 +87,16 @@ async def append(request: Request) -> Response:
     return json_response(list(shape), headers={"ETag": quoted(told.etag)})
 
 
+@described(Operation({200: Answer("bytes that are used, and that may be", QuotaFigures)}, (401, 403), who="user"))
+async def quota(request: Request) -> Response:
+    """`GET /api/quota`: how much the user, and all together, have written of what they may."""
+    state = state_of(request)
+    caller = await state.callers.caller(request)
+    state.permissions.check(caller, "write", DatasetPath.parse("@public"))
+    return json_response(state.writes.figures(caller), headers={"Cache-Control": "no-store"})
+
+
+@described(Operation({200: Answer("the path", str)}, WRITING, who="user"))
 async def remove(request: Request) -> Response:
     """`POST /api/remove/{path}`: remove a dataset, or a folder with all that is in it; the answer is its path."""
     state, caller, path = await _writer(request)
@@ -69,6 +106,7 @@ async def remove(request: Request) -> Response:
     return json_response(str(path))
 
 
+@described(Operation({200: Answer("the path of what was made", str)}, WRITING, body=Transfer, who="user"))
 async def move(request: Request) -> Response:
     """`POST /api/move/`: give a dataset or a folder another name; the answer is the new one."""
     state, caller, source, target, into = await _transfer(request, "moving")
@@ -80,6 +118,7 @@ async def move(request: Request) -> Response:
     return json_response(str(path))
 
 
+@described(Operation({200: Answer("the path of what was made", str)}, WRITING, body=Transfer, who="user"))
 async def copy(request: Request) -> Response:
     """`POST /api/copy/`: copy a dataset or a folder, of any root; the answer is the new name."""
     state, caller, source, target, into = await _transfer(request, "copying")
@@ -155,12 +194,17 @@ async def _writer(request: Request) -> tuple[State, Caller, DatasetPath]:
     return state, caller, path
 
 
-async def _transfer(request: Request, what: str) -> tuple[State, Caller, DatasetPath, DatasetPath, bool]:
-    """Who moves or copies what to where, and whether that is a folder; only who may gets further than here."""
+async def any_writer(request: Request) -> tuple[State, Caller]:
+    """Who writes, where the body says to what: who may not write at all is told nothing of its form."""
     state = state_of(request)
     caller = await state.callers.caller(request)
-    # Before the body is read: who may not write at all is told nothing of its form.
     state.permissions.check(caller, "write", DatasetPath.parse("@public"))
+    return state, caller
+
+
+async def _transfer(request: Request, what: str) -> tuple[State, Caller, DatasetPath, DatasetPath, bool]:
+    """Who moves or copies what to where, and whether that is a folder; only who may gets further than here."""
+    state, caller = await any_writer(request)
     body = await read_json(request, Transfer)
     target = DatasetPath.parse(body.dst)
     with _refused_as(f"Only {what} to {_OWN} is allowed"):
@@ -177,7 +221,7 @@ def _refused_as(detail: str) -> Iterator[None]:
         raise BadRequestError(detail) from None
 
 
-async def _receive(state: State, request: Request, sent: Upload) -> None:
+async def _receive(state: State, request: Request, sent: Upload | Archive) -> None:
     async for piece in sent_file(request):
         await in_thread(state, sent.write, piece)
 
@@ -208,6 +252,8 @@ async def in_thread(state: State, work: Callable[..., _Result], *args: object, *
 
 ROUTES = (
     dataset_route("/api/upload", upload, ["POST"]),
+    Route("/api/quota", quota),
+    dataset_route("/api/folder", make_folder, ["POST"]),
     dataset_route("/api/append", append, ["POST"]),
     dataset_route("/api/remove", remove, ["POST"]),
     Route("/api/move/", move, methods=["POST"]),

@@ -26,13 +26,14 @@ const CLEAR = 0;
  * @returns {Uint32Array} as ImageData has them
  */
 export function palette(name) {
-  const text = STOPS[name] ?? STOPS.viridis;
+  const text = COLORMAPS.includes(name) ? STOPS[name] : STOPS.viridis;
   const stops = text.match(/../g).map((byte) => parseInt(byte, 16));
   const last = stops.length / 3 - 1;
   return Uint32Array.from({ length: 256 }, (_, i) => {
     const place = (i / 255) * last;
     const low = Math.min(Math.floor(place), last - 1);
-    const channel = (c) => Math.round(stops[3 * low + c] + (place - low) * (stops[3 * low + 3 + c] - stops[3 * low + c]));
+    const channel = (c) =>
+      Math.round(stops[3 * low + c] + (place - low) * (stops[3 * low + 3 + c] - stops[3 * low + c]));
     return ((255 << 24) | (channel(2) << 16) | (channel(1) << 8) | channel(0)) >>> 0;
   });
 }

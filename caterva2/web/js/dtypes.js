@@ -18,7 +18,13 @@
 /** @typedef {{re: number, im: number}} Complex */
 /** @typedef {number|bigint|boolean|string|Complex|unknown[]} Value times are bigints */
 
-const NAMES = new Map([["bool", "b1"], ["str", "U0"], ["bytes", "S0"], ["void", "V0"], ["longdouble", "f16"]]);
+const NAMES = new Map([
+  ["bool", "b1"],
+  ["str", "U0"],
+  ["bytes", "S0"],
+  ["void", "V0"],
+  ["longdouble", "f16"],
+]);
 const BITS = /^(int|uint|float|complex)(\d+)$/;
 const KINDS = { int: "i", uint: "u", float: "f", complex: "c" };
 
@@ -76,7 +82,13 @@ function record(items) {
 function withShape(form) {
   const array = typeof form === "string" ? /^\(([\d, ]+)\)(.+)$/.exec(form) : null;
   if (!array) return { dtype: parseDtype(form), inner: [] };
-  return { dtype: parseDtype(array[2]), inner: array[1].split(",").filter((n) => n.trim()).map(Number) };
+  return {
+    dtype: parseDtype(array[2]),
+    inner: array[1]
+      .split(",")
+      .filter((n) => n.trim())
+      .map(Number),
+  };
 }
 
 /** @param {unknown} name a title and a name, or a name */
@@ -93,17 +105,28 @@ export function isNumeric(dtype) {
 export function dtypeName(dtype) {
   const bits = dtype.size * 8;
   switch (dtype.kind) {
-    case "b": return "bool";
-    case "i": return `int${bits}`;
-    case "u": return `uint${bits}`;
-    case "f": return `float${bits}`;
-    case "c": return `complex${bits}`;
-    case "S": return `bytes, ${dtype.size}`;
-    case "U": return `text, ${dtype.size / 4}`;
-    case "M": return `datetime64[${dtype.unit}]`;
-    case "m": return `timedelta64[${dtype.unit}]`;
-    case "V": return `raw, ${dtype.size}`;
-    default: return "record";
+    case "b":
+      return "bool";
+    case "i":
+      return `int${bits}`;
+    case "u":
+      return `uint${bits}`;
+    case "f":
+      return `float${bits}`;
+    case "c":
+      return `complex${bits}`;
+    case "S":
+      return `bytes, ${dtype.size}`;
+    case "U":
+      return `text, ${dtype.size / 4}`;
+    case "M":
+      return `datetime64[${dtype.unit}]`;
+    case "m":
+      return `timedelta64[${dtype.unit}]`;
+    case "V":
+      return `raw, ${dtype.size}`;
+    default:
+      return "record";
   }
 }
 
@@ -115,17 +138,27 @@ export function dtypeName(dtype) {
 export function reader(dtype) {
   const { kind, size, little } = dtype;
   switch (kind) {
-    case "b": return (view, at) => view.getUint8(at) !== 0;
-    case "i": return integer(size, little, "Int");
-    case "u": return integer(size, little, "Uint");
-    case "f": return float(size, little);
-    case "c": return complex(size, little);
+    case "b":
+      return (view, at) => view.getUint8(at) !== 0;
+    case "i":
+      return integer(size, little, "Int");
+    case "u":
+      return integer(size, little, "Uint");
+    case "f":
+      return float(size, little);
+    case "c":
+      return complex(size, little);
     case "M":
-    case "m": return (view, at) => view.getBigInt64(at, little);
-    case "S": return (view, at) => bytesText(bytesAt(view, at, size));
-    case "U": return (view, at) => unicode(view, at, size / 4, little);
-    case "r": return recordReader(dtype);
-    default: return (view, at) => hex(bytesAt(view, at, size));
+    case "m":
+      return (view, at) => view.getBigInt64(at, little);
+    case "S":
+      return (view, at) => bytesText(bytesAt(view, at, size));
+    case "U":
+      return (view, at) => unicode(view, at, size / 4, little);
+    case "r":
+      return recordReader(dtype);
+    default:
+      return (view, at) => hex(bytesAt(view, at, size));
   }
 }
 
@@ -158,8 +191,7 @@ export function fieldReader(field) {
   const read = reader(field.dtype);
   if (!field.shape.length) return (view, at) => read(view, at + field.offset);
   const count = field.shape.reduce((a, b) => a * b, 1);
-  return (view, at) =>
-    Array.from({ length: count }, (_, i) => read(view, at + field.offset + i * field.dtype.size));
+  return (view, at) => Array.from({ length: count }, (_, i) => read(view, at + field.offset + i * field.dtype.size));
 }
 
 /** @param {number} bits of an IEEE 754 half @returns {number} */

@@ -13,7 +13,8 @@ export function storedBytes(buffer) {
   const view = new DataView(buffer);
   // A msgpack integer, so big-endian; chunks are little-endian.
   const start = buffer.byteLength > 16 ? view.getInt32(HEADER_LENGTH, false) : 0;
-  if (start < 16 || start + CHUNK_HEADER > buffer.byteLength) throw new TypeError("this is no Blosc2 frame with a chunk");
+  if (start < 16 || start + CHUNK_HEADER > buffer.byteLength)
+    throw new TypeError("this is no Blosc2 frame with a chunk");
   const nbytes = view.getInt32(start + 4, true);
   const end = start + CHUNK_HEADER + nbytes;
   if (!(view.getUint8(start + 2) & STORED) || nbytes < 0 || end > buffer.byteLength) {

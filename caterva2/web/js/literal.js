@@ -13,8 +13,19 @@ export function parseLiteral(text) {
   return value;
 }
 
-const WORDS = new Map([["True", true], ["False", false], ["None", null]]);
-const ESCAPES = new Map([["n", "\n"], ["t", "\t"], ["r", "\r"], ["\\", "\\"], ["'", "'"], ['"', '"']]);
+const WORDS = new Map([
+  ["True", true],
+  ["False", false],
+  ["None", null],
+]);
+const ESCAPES = new Map([
+  ["n", "\n"],
+  ["t", "\t"],
+  ["r", "\r"],
+  ["\\", "\\"],
+  ["'", "'"],
+  ['"', '"'],
+]);
 const MOST_DEPTH = 64;
 
 class Reader {

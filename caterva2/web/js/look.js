@@ -117,7 +117,11 @@ export class Look {
   }
 
   replaced(axis, region) {
-    return new Look(this.shape, this.axes, this.regions.map((old, i) => (i === axis ? region : old)));
+    return new Look(
+      this.shape,
+      this.axes,
+      this.regions.map((old, i) => (i === axis ? region : old)),
+    );
   }
 }
 

@@ -5,9 +5,17 @@ import { parseLiteral } from "./literal.js";
 
 const MAGIC = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59];
 const TYPED = {
-  i1: Int8Array, i2: Int16Array, i4: Int32Array, i8: BigInt64Array,
-  u1: Uint8Array, u2: Uint16Array, u4: Uint32Array, u8: BigUint64Array,
-  f4: Float32Array, f8: Float64Array, b1: Uint8Array,
+  i1: Int8Array,
+  i2: Int16Array,
+  i4: Int32Array,
+  i8: BigInt64Array,
+  u1: Uint8Array,
+  u2: Uint16Array,
+  u4: Uint32Array,
+  u8: BigUint64Array,
+  f4: Float32Array,
+  f8: Float64Array,
+  b1: Uint8Array,
 };
 const PARTS = {
   re: (re) => re,
@@ -61,15 +69,19 @@ export class NdArray {
   }
 
   copied() {
-    return Float64Array.from({ length: this.size }, (_, i) => Number(this.at(i)));
+    const values = new Float64Array(this.size);
+    for (let i = 0; i < values.length; i += 1) values[i] = Number(this.at(i));
+    return values;
   }
 
   /** @param {(re: number, im: number) => number} part */
   parts(part) {
-    return Float64Array.from({ length: this.size }, (_, i) => {
+    const values = new Float64Array(this.size);
+    for (let i = 0; i < values.length; i += 1) {
       const { re, im } = /** @type {import("./dtypes.js").Complex} */ (this.at(i));
-      return part(re, im);
-    });
+      values[i] = part(re, im);
+    }
+    return values;
   }
 
   /**
@@ -127,4 +139,3 @@ function parsed(text) {
   }
   throw new NpyError("the NPY header cannot be read");
 }
-

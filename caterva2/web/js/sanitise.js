@@ -6,8 +6,35 @@ import DOMPurify from "../vendor/purify.js";
 const OPTIONS = {
   RETURN_DOM_FRAGMENT: true,
   USE_PROFILES: { html: true },
-  FORBID_TAGS: ["style", "form", "input", "button", "select", "textarea", "option", "dialog", "video", "audio", "source", "picture", "map", "area"],
-  FORBID_ATTR: ["style", "class", "id", "name", "srcset", "background", "usemap", "autofocus", "tabindex", "contenteditable", "for"],
+  FORBID_TAGS: [
+    "style",
+    "form",
+    "input",
+    "button",
+    "select",
+    "textarea",
+    "option",
+    "dialog",
+    "video",
+    "audio",
+    "source",
+    "picture",
+    "map",
+    "area",
+  ],
+  FORBID_ATTR: [
+    "style",
+    "class",
+    "id",
+    "name",
+    "srcset",
+    "background",
+    "usemap",
+    "autofocus",
+    "tabindex",
+    "contenteditable",
+    "for",
+  ],
   ALLOW_DATA_ATTR: false,
   ALLOW_ARIA_ATTR: false,
 };
@@ -39,7 +66,9 @@ export function fragmentOfHtml(html, links) {
 function quiet(html) {
   return html
     .replace(/<style\b[^]*?(<\/style\s*>|$)/gi, "")
-    .replace(/<[a-z][^>]*>/gi, (tag) => tag.replace(/([\s"'/])(?:style|on\w+)\s*=\s*(?:"[^"]*"|'[^']*'|[^\s>]*)/gi, "$1"));
+    .replace(/<[a-z][^>]*>/gi, (tag) =>
+      tag.replace(/([\s"'/])(?:style|on\w+)\s*=\s*(?:"[^"]*"|'[^']*'|[^\s>]*)/gi, "$1"),
+    );
 }
 
 /** @param {string} text @param {Links} [links] @returns {DocumentFragment} */
@@ -49,6 +78,8 @@ export function fragmentOfMarkdown(text, links) {
 }
 
 function settleImage(image, links) {
+  // Without one, screen readers would read out its address.
+  if (!image.hasAttribute("alt")) image.alt = "";
   const source = image.getAttribute("src") ?? "";
   if (INLINE_IMAGE.test(source)) return;
   const url = isRelative(source) ? (links?.image(pathOf(source)) ?? null) : null;
@@ -85,10 +116,10 @@ function pathOf(target) {
 /**
  * Links of a document that lie beside it, in its root.
  * @param {string} path of the document
- * @param {{download: (path: string) => string, view: (path: string) => string}} urls
+ * @param {{downloadUrl: (path: string) => string, viewUrl: (path: string) => string}} api
  * @returns {Links}
  */
-export function linksOf(path, urls) {
+export function linksOf(path, api) {
   const here = path.split("/").slice(0, -1);
   const resolve = (relative) => {
     const parts = [...here];
@@ -103,5 +134,5 @@ export function linksOf(path, urls) {
     const found = resolve(relative);
     return found && make(found);
   };
-  return { image: through(urls.download), page: through(urls.view) };
+  return { image: through((found) => api.downloadUrl(found)), page: through((found) => api.viewUrl(found)) };
 }

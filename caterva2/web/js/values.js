@@ -13,13 +13,20 @@ const NAT = -(2n ** 63n);
 export function formatValue(value, dtype) {
   if (Array.isArray(value)) return arrayText(value, dtype);
   switch (dtype.kind) {
-    case "f": return typeof value === "number" ? formatFloat(value, dtype.size) : `0x${value}`;
-    case "c": return typeof value === "object" ? complexText(value, dtype.size / 2) : `0x${value}`;
-    case "b": return value ? "True" : "False";
-    case "M": return datetime(/** @type {bigint} */ (value), dtype.unit);
-    case "m": return value === NAT ? "NaT" : `${value} ${dtype.unit || "units"}`;
-    case "V": return `0x${value}`;
-    default: return String(value);
+    case "f":
+      return typeof value === "number" ? formatFloat(value, dtype.size) : `0x${value}`;
+    case "c":
+      return typeof value === "object" ? complexText(value, dtype.size / 2) : `0x${value}`;
+    case "b":
+      return value ? "True" : "False";
+    case "M":
+      return datetime(/** @type {bigint} */ (value), dtype.unit);
+    case "m":
+      return value === NAT ? "NaT" : `${value} ${dtype.unit || "units"}`;
+    case "V":
+      return `0x${value}`;
+    default:
+      return String(value);
   }
 }
 
@@ -56,8 +63,14 @@ export function formatShort(value, digits = 5) {
   if (!Number.isFinite(value)) return formatFloat(value);
   const size = Math.abs(value);
   if (Number.isInteger(value) && size < 1e7) return String(value).replace("-", "\u2212");
-  const text = size && (size < 1e-4 || size >= 1e7) ? value.toExponential(digits - 1) : value.toPrecision(Math.max(digits, wholes(size)));
-  return text.replace(/(\.\d*?)0+(?=e|$)/, "$1").replace(/\.(?=e|$)/, "").replace(/-/g, "\u2212");
+  const text =
+    size && (size < 1e-4 || size >= 1e7)
+      ? value.toExponential(digits - 1)
+      : value.toPrecision(Math.max(digits, wholes(size)));
+  return text
+    .replace(/(\.\d*?)0+(?=e|$)/, "$1")
+    .replace(/\.(?=e|$)/, "")
+    .replace(/-/g, "\u2212");
 }
 
 function wholes(size) {

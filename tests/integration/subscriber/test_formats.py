@@ -17,6 +17,8 @@ import pytest
 from caterva2.cli.main import main
 from caterva2.errors import BadRequestError, SliceError
 from caterva2.example import write_example
+from caterva2.formats import Csv, Npy
+from caterva2.slices import Slice
 from tests.integration.chain.daemons import ROOT, Chain, running_chain
 from tests.integration.subscriber.test_contract import ARRAYS, local
 from tests.support.arrays import same, write
@@ -76,6 +78,35 @@ def test_whole_arrays_as_npy(chain: Chain, name: str, call: str) -> None:
 def test_slices(chain: Chain, slice_: str, key: Any) -> None:
     """Slices with steps, and items, are what NumPy gives, also where they are made in several parts."""
     assert same(np.asarray(BIG[key]), loaded(chain.get("fetch/foo/big.b2nd", slice_=slice_, format="npy")))
+
+
+@pytest.mark.parametrize("part", [1, 40, 100, 300])
+def test_parts_of_any_size_join(chain: Chain, monkeypatch: pytest.MonkeyPatch, part: int) -> None:
+    """However a file is cut, its parts follow each other: along chunks, across them, and in any direction."""
+    values = np.arange(7 * 9 * 5, dtype="<i4").reshape(7, 9, 5)
+    if not (chain.root / "parts.b2nd").exists():
+        write(chain.root / "parts.b2nd", values, chunks=(3, 4, 2), blocks=(2, 2, 2))
+    for encoding in (Npy, Csv):
+        monkeypatch.setattr(encoding, "part", part)
+    rng = np.random.default_rng(part)
+    for _ in range(30):
+        texts = [_some_slice(rng, extent) for extent in values.shape]
+        key = Slice.parse(", ".join(texts)).items
+        expected = np.asarray(values[key])
+
+        answer = chain.get("fetch/foo/parts.b2nd", slice_=", ".join(texts), format="npy")
+        assert same(np.ascontiguousarray(expected).reshape(expected.shape), loaded(answer)), texts
+        if 1 <= expected.ndim <= 2 and expected.size:
+            table = rows(chain.get("fetch/foo/parts.b2nd", slice_=", ".join(texts), format="csv"))
+            assert (np.array(table, "i4").reshape(expected.shape) == expected).all(), texts
+
+
+def _some_slice(rng: np.random.Generator, extent: int) -> str:
+    """An index or a slice of an axis, with steps in both directions."""
+    if rng.random() < 0.4:
+        return str(rng.integers(extent))
+    start, stop, step = rng.integers(0, extent + 1), rng.integers(0, extent + 2), rng.choice([1, 1, 1, 2, -1, -2])
+    return f"{start}:{stop}:{step}" if rng.random() < 0.7 else "::" + str(step)
 
 
 def test_text(chain: Chain) -> None:

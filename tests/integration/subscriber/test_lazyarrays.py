@@ -1,4 +1,4 @@
-"""Lazy arrays through REST, the Python client, cat2cli, Blosc2's C2Array and upstream's client."""
+"""Lazy arrays and joins through REST, the Python client, cat2cli, Blosc2's C2Array and upstream's client."""
 
 import json
 from collections.abc import Iterator
@@ -44,10 +44,10 @@ def client(chain: Chain) -> Iterator[Client]:
         yield client
 
 
-def post(client: Client, body: dict[str, Any], **headers: str) -> httpx.Response:
-    """`POST /api/lazyexpr/` as it is."""
+def post(client: Client, body: dict[str, Any], route: str = "lazyexpr", **headers: str) -> httpx.Response:
+    """`POST /api/lazyexpr/`, or another route, as it is."""
     assert client.cookie is not None
-    return httpx.post(f"{client.urlbase}/api/lazyexpr/", json=body, headers={"cookie": client.cookie} | headers)
+    return httpx.post(f"{client.urlbase}/api/{route}/", json=body, headers={"cookie": client.cookie} | headers)
 
 
 def lazy(client: Client, name: str, expression: str, **operands: str) -> Dataset:
@@ -264,6 +264,143 @@ def test_computing_now_keeps_within_the_quota(client: Client) -> None:
     client.remove("@personal/noise.b2nd")
 
 
+# -- joins ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+@pytest.mark.parametrize("function", ["concatenate", "stack"])
+def test_joins(client: Client, function: str, axis: int) -> None:
+    """Arrays of any root, also lazy ones, become one, along an axis that they have or a new one."""
+    two = np.arange(200).reshape(10, 20)
+    client.upload(two.astype("f4") / 7, "@shared/floats.b2nd")
+    lazy(client, "minus", "-a", a=f"{ROOT}/dir1/ds-2d.b2nd")
+    sources = [f"{ROOT}/dir1/ds-2d.b2nd", "@shared/floats.b2nd", "@personal/minus.b2nd", "@shared/floats.b2nd"]
+    path = getattr(client, function)(sources, "@personal/joined.b2nd", axis)
+    minus = -two.astype("u2")
+    values = [two.astype("u2"), two.astype("f4") / 7, minus, two.astype("f4") / 7]
+    expected = getattr(np, function)(values, axis=axis)
+
+    found = client.get(path)
+    assert isinstance(found, Dataset)
+    assert ("@personal/joined.b2nd", expected.dtype) == (str(path), found.dtype)
+    np.testing.assert_array_equal(expected, found[...])
+    assert "expression" not in client.get_info(path)
+
+
+def test_joins_what_is_larger_than_a_part(client: Client) -> None:
+    """What is joined may be larger than what one request may have computed, and may replace one of its sources."""
+    values = np.arange(150_000.0)
+    client.upload(values, "@personal/long.b2nd")
+    ds = client.get("@personal/long.b2nd")
+    assert isinstance(ds, Dataset)
+    path = ds.concatenate("@personal/long.b2nd", ds.path)
+
+    np.testing.assert_array_equal(np.concatenate([values, values]), client.fetch(path))
+    client.remove(path)
+
+
+@pytest.mark.parametrize("names", [["ds-1d-fields.b2nd"] * 2, ["ds-1d-b.b2nd"] * 3])
+def test_joins_what_is_not_computed_with(client: Client, names: list[str]) -> None:
+    """Arrays with fields and texts are joined too; those with fields also when they are read."""
+    paths = [f"{ROOT}/{name}" for name in names]
+    one = client.fetch(paths[0])
+    kept = client.concatenate(paths, "@personal/rows.b2nd")
+    ds = lazy(client, "follows", "concat((a, a))", a=paths[0])
+
+    np.testing.assert_array_equal(np.concatenate([one] * len(names)), client.fetch(kept))
+    np.testing.assert_array_equal(np.concatenate([one, one])[995:1005], ds[995:1005])
+
+
+def test_a_join_follows_its_operands(client: Client) -> None:
+    """A join that is an expression has another shape when an operand has; the chunks are those of the whole."""
+    client.upload(np.arange(3), "@personal/grows.b2nd")
+    ds = lazy(client, "all", "concat((g, 10 * g, argmax(stack((g, -g)), axis=0)))", g="@personal/grows.b2nd")
+    before = list(ds[:])
+    client.append("@personal/grows.b2nd", np.arange(3, 5))
+    ds.refresh()
+
+    assert [0, 1, 2, 0, 10, 20, 0, 0, 0] == before
+    assert [0, 1, 2, 3, 4, 0, 10, 20, 30, 40, 0, 0, 0, 0, 0] == list(ds[:])
+    chunk = np.frombuffer(blosc2.decompress2(ds.get_chunk(0)), ds.dtype)
+    assert list(ds[:]) == list(chunk[:15])
+
+
+NOT_JOINED: list[tuple[dict[str, Any], int, str]] = [
+    ({"srcs": [DS, f"{ROOT}/dir1/ds-2d.b2nd"]}, 400, "array 2 of 2 has the shape (10, 20)"),
+    ({"srcs": [DS, f"{ROOT}/ds-1d-fields.b2nd"]}, 400, "do not go together"),
+    ({"srcs": [DS, f"{ROOT}/nosuch.b2nd"]}, 400, f"a1 = {ROOT}/nosuch.b2nd"),
+    ({"srcs": [DS, "@personal/../x.b2nd"]}, 400, "'../x.b2nd' is not a path"),
+    ({"srcs": [f"{ROOT}/README.md"]}, 400, "is no array"),
+    ({"srcs": [ROOT]}, 400, "is a root"),
+    ({"srcs": []}, 422, "at least 1"),
+    ({"srcs": [DS] * 257}, 422, "at most 256"),
+    ({"srcs": DS}, 422, "valid array"),
+    ({"axis": 1}, 400, "axis 1 is out of bounds"),
+    ({"axis": 10**30}, 400, "too large"),
+    ({"axis": None}, 422, "valid integer"),
+    ({"dst": "@personal/bad"}, 400, "ends in .b2nd"),
+    ({"dst": "@personal"}, 400, "ends in .b2nd"),
+    ({"dst": f"{ROOT}/bad.b2nd"}, 400, "roots can be modified"),
+]
+
+
+@pytest.mark.parametrize(("change", "status", "words"), NOT_JOINED, ids=[str(each[0])[:60] for each in NOT_JOINED])
+def test_refuses_to_join(client: Client, change: dict[str, Any], status: int, words: str) -> None:
+    """What does not go together is named, and nothing is kept."""
+    answer = post(client, {"srcs": [DS, DS], "dst": "@personal/bad.b2nd", "axis": 0} | change, "concat")
+
+    assert status == answer.status_code, answer.text
+    assert words in str(answer.json()["detail"])
+    assert "bad.b2nd" not in client.get_list("@personal")
+
+
+def test_what_no_array_can_hold(client: Client) -> None:
+    """What is too large for an array is refused, be it kept or computed when it is read."""
+    huge, column, row = ((1 << 40,), (1 << 22,)), ((1 << 24, 1), None), ((1, 1 << 24), None)
+    for name, (shape, chunks) in {"huge": huge, "column": column, "row": row}.items():
+        client.upload(blosc2.uninit(shape, "f8", chunks=chunks, contiguous=True), f"@personal/{name}.b2nd")
+    outer = {"expression": "a * b", "operands": {"a": "@personal/column.b2nd", "b": "@personal/row.b2nd"}}
+    refused = [
+        post(client, {"srcs": ["@personal/huge.b2nd"] * 256, "dst": "@personal/bad.b2nd", "axis": 0}, "concat"),
+        *(post(client, outer | {"name": "bad", "compute": compute}) for compute in (False, True)),
+    ]
+
+    assert [400] * 3 == [each.status_code for each in refused], [each.text for each in refused]
+    assert all("larger than can be kept" in each.json()["detail"] for each in refused)
+    assert "bad.b2nd" not in client.get_list("@personal")
+
+
+def test_a_join_of_large_chunks_has_their_grid(client: Client) -> None:
+    """Each chunk of a join of arrays with large chunks is made of one of theirs."""
+    values = np.arange(600_000).reshape(300, 2000)
+    client.upload(blosc2.asarray(values, chunks=(100, 2000), blocks=(10, 2000)), "@personal/parts.b2nd")
+    lazy(client, "stacked", "stack((a, -a), axis=1)", a="@personal/parts.b2nd")
+    lazy(client, "joined", "concat((-a, a), axis=1)", a="@personal/parts.b2nd")
+    stacked, joined = (client.get_info(f"@personal/{name}.b2nd") for name in ("stacked", "joined"))
+
+    assert ([100, 1, 2000], [10, 1, 2000]) == (stacked["chunks"], stacked["blocks"])
+    assert ([100, 2000], [10, 2000]) == (joined["chunks"], joined["blocks"])
+    np.testing.assert_array_equal(-values[250], client.fetch("@personal/stacked.b2nd", "250, 1"))
+    client.remove("@personal/parts.b2nd")
+
+
+def test_joins_256_arrays(client: Client) -> None:
+    """As many arrays as a request may name go into one expression; `If-None-Match` is honoured."""
+    for n in range(16):
+        client.upload(np.array([n], "u1"), f"@personal/many/0/{n}.b2nd")
+    for n in range(1, 16):
+        client.copy("@personal/many/0", f"@personal/many/{n}")
+    paths = [f"@personal/{name}" for name in sorted(client.get_list("@personal")) if name.startswith("many/")]
+    body = {"srcs": paths, "dst": "@personal/many.b2nd", "axis": 1}
+    made = [post(client, body, "stack", **{"if-none-match": "*"}).status_code for _ in range(2)]
+
+    assert [200, 412] == made
+    assert [int(path.rpartition("/")[2].removesuffix(".b2nd")) for path in paths] == list(
+        client.fetch("@personal/many.b2nd")[0]
+    )
+    client.remove("@personal/many")
+
+
 # -- moving about -----------------------------------------------------------------------------------------
 
 
@@ -332,6 +469,10 @@ assert str(path) == "@personal/up.b2nd", path
 ds = client.get(path)
 assert ds.shape == (1000,) and (ds[3:6] == [6, 8, 10]).all()
 assert (client.fetch(path, slice_=slice(0, 3)) == [0, 2, 4]).all()
+joined = client.get("foo/ds-1d.b2nd").concatenate(["@personal/up.b2nd"], "@personal/up3.b2nd", axis=0)
+assert (client.get(joined)[999:1002] == [999, 0, 2]).all()
+joined = client.stack([path, "foo/ds-1d.b2nd"], "@personal/up3.b2nd", axis=1)
+assert client.get(joined).shape == (1000, 2) and (client.get(joined)[4] == [8, 4]).all()
 kept = client.lazyexpr("up2", "a * 3", {"a": "foo/ds-1d.b2nd"}, compute=True)
 assert (client.get(kept)[997:] == [2991, 2994, 2997]).all()
 """
@@ -345,7 +486,7 @@ def test_upstreams_client_makes_one(chain: Chain, client: Client, tmp_path: Path
 def test_command_line(
     chain: Chain, client: Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`cat2cli lazyexpr` makes one, and `cat2cli show` filters and sorts."""
+    """`cat2cli lazyexpr`, `concatenate` and `stack` make arrays, and `cat2cli show` filters and sorts."""
     monkeypatch.setenv("CATERVA2_CLIENT_USERNAME", ANN)
     monkeypatch.setenv("CATERVA2_CLIENT_PASSWORD", PASSWORD)
     monkeypatch.setenv("CATERVA2_SUBSCRIBER_URLBASE", chain.subscriber.url)
@@ -355,13 +496,18 @@ def test_command_line(
         main(["show", "@personal/cli.b2nd[2:5]"]),
         main(["show", fields, "--json", "--filter", "a > 996", "--field", "a", "--sortby", "a"]),
         main(["lazyexpr", "cli", "ds * 2", "ds"]),
+        main(["concatenate", DS, DS, "@personal/cli2.b2nd"]),
+        main(["show", "@personal/cli2.b2nd[999:1002]"]),
+        main(["stack", DS, "@personal/cli.b2nd", "@personal/cli2.b2nd", "--axis", "-1"]),
+        main(["show", "@personal/cli2.b2nd[5]"]),
     ]
     out, err = capsys.readouterr()
 
-    assert [0, 0, 0, 2] == codes, err
+    assert [0, 0, 0, 2, 0, 0, 0, 0] == codes, err
     lines = out.splitlines()
     assert ["@personal/cli.b2nd", "[4 6 8]"] == lines[:2]
-    assert [997, 998, 999] == json.loads("".join(lines[2:]))["data"]
+    assert ["@personal/cli2.b2nd", "[999   0   1]", "@personal/cli2.b2nd", "[ 5 10]"] == lines[-4:]
+    assert [997, 998, 999] == json.loads("".join(lines[2:-4]))["data"]
     assert "write NAME=PATH" in err
 
 
@@ -383,3 +529,26 @@ def test_takes_other_formats(client: Client, tmp_path: Path) -> None:
 
     assert np.array_equal(made[:], np.load(whole))
     assert "".join(f"{value}\r\n" for value in made[1:4]).encode() == text.read_bytes()
+
+
+def test_evaluates_without_storing(chain: Chain) -> None:
+    """An expression is tried out: its form, its values in a slice; errors are as of a stored one, and nothing stays."""
+    body = {"expression": "a * 2", "operands": {"a": DS}}
+
+    def evaluate(**changes: Any) -> httpx.Response:
+        return chain.http.post("/api/evaluate/", json=body | changes)
+
+    assert {"shape": [1000], "dtype": "int64"} == evaluate().json()
+    assert "4\r\n6\r\n" == evaluate(slice_="2:4", format="csv").text
+    assert [4, 6] == blosc2.ndarray_from_cframe(evaluate(slice_="2:4").content)[:].tolist()
+    refused = [
+        evaluate(expression="a *"),
+        evaluate(operands={"a": f"{ROOT}/nosuch.b2nd"}),
+        evaluate(slice_="5000"),
+        evaluate(slice_="0", format="xls"),
+    ]
+    assert [400] * 4 == [answer.status_code for answer in refused]
+    assert "nosuch.b2nd" in refused[1].json()["detail"]
+    assert 401 == evaluate(operands={"a": "@personal/a.b2nd"}).status_code
+    assert 422 == evaluate(operands=7).status_code
+    assert not list(chain.directory.rglob("*evaluate*"))

@@ -19,6 +19,7 @@ from starlette.routing import Route
 import caterva2
 from caterva2.cli.main import main
 from caterva2.subscriber.routes import routes
+from caterva2.subscriber.sessions import Sessions
 from caterva2.subscriber.users import FILE, UserStore
 from tests.integration.chain.daemons import PASSWORD, ROOT, Chain, add_users, open_chain, running_chain
 
@@ -263,6 +264,52 @@ def test_a_link_removes_nobody(http: httpx.Client) -> None:
     assert token(http)
 
 
+def test_another_site_on_every_route(http: httpx.Client) -> None:
+    """No route that changes something does it for a page of another site, even with a superuser's cookie."""
+    headers = cookie(token(http, ADMIN)) | {"origin": "https://evil.example"}
+
+    let_in = []
+    for name in EXPECTED.keys() - {"POST /auth/forgot-password"}:  # which is not there without mail
+        method, path, argument = [*name.split(" "), ""][:3]
+        if method != "GET" or "deluser" in path:
+            answer = http.request(method, re.sub(r"\{.*\}", argument, path), headers=headers, content=b"{}")
+            let_in += [name] if answer.status_code != 403 else []
+    assert [] == let_in
+    assert 200 == http.get("/api/listusers/", headers=headers).status_code  # which no other page can read
+    assert not [name for name in http.get("/api/roots", headers=headers).headers if name.startswith("access-control")]
+
+
+def test_a_session_that_was_there_before(http: httpx.Client) -> None:
+    """A login makes another session than what the browser showed before, which stays what it was."""
+    other = token(http, GONE)
+    for shown in ("chosen-by-another", forged(other), other):
+        answer = http.post("/auth/jwt/login", data=FORM, headers=cookie(shown))
+        http.cookies.clear()
+        made = answer.cookies["c2subauth"]
+        assert made != shown
+        assert 200 == http.get("/api/list/@personal", headers=cookie(made)).status_code
+        assert (404 if shown != other else 200) == http.get("/api/list/@personal", headers=cookie(shown)).status_code
+
+
+def test_tokens_of_others(http: httpx.Client, tmp_path: Path) -> None:
+    """A token holds at the subscriber that made it, even if another one has the same secret; and as a whole only."""
+    real = token(http)
+    with UserStore(tmp_path / FILE) as store:
+        store.add(USER, QUICK.hash(PASSWORD))
+        user = store.find(USER)
+        assert user is not None
+        elsewhere = Sessions(SECRET, store).begin(user)
+    for bad in (
+        elsewhere,
+        real[:-4] + "AAAA",
+        real.rpartition(".")[0] + ".",
+        real + ".x",
+    ):
+        assert 401 == http.get("/api/roots", headers={"authorization": f"Bearer {bad}"}).status_code
+        assert 404 == http.get("/api/list/@personal", headers=cookie(bad)).status_code
+    assert 200 == http.get("/api/list/@personal", headers=cookie(real)).status_code
+
+
 def test_behind_a_proxy(tmp_path: Path) -> None:
     """Behind https the cookie is Secure, and for the path of `urlbase` alone, whose origin is good."""
     with open_chain(tmp_path, secret=SECRET) as chain:
@@ -316,8 +363,9 @@ EXPECTED: Mapping[str, tuple[Any, Any, Any]] = {
     **{
         f"POST /api/{name}/{{path:path}} {root}/x": LOGIN
         for root in ("@public", "@shared", "@personal")
-        for name in ("upload", "append", "remove")
+        for name in ("upload", "folder", "append", "remove")
     },
+    "GET /api/quota": LOGIN,
     "POST /api/move/": LOGIN,
     "POST /api/copy/": LOGIN,
     "POST /api/lazyexpr/": LOGIN,
@@ -330,9 +378,16 @@ EXPECTED: Mapping[str, tuple[Any, Any, Any]] = {
         for name in ("login", "register", "forgot-password", "reset-password", "account", "users", "status")
     },
     "GET /auth/me": OPEN,
+    "POST /api/evaluate/": OPEN,
+    "POST /api/concat/": LOGIN,
+    "POST /api/stack/": LOGIN,
     "GET /api/roots": OPEN,
+    "GET /api/status": SUPERUSER,
     "GET /health": OPEN,
     "GET /ready": OPEN,
+    "GET /openapi.json": OPEN,
+    "GET /docs": OPEN,
+    "GET /docs/style.css": OPEN,
     "POST /auth/jwt/login": OPEN,
     "POST /auth/register": OPEN,
     "POST /auth/password": LOGIN,

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import blosc2
 import httpx
@@ -260,17 +260,17 @@ def test_conditions_are_honoured(chain: Chain, client: Client) -> None:
 
 def test_many_uploads_at_once_lose_nothing(chain: Chain, client: Client) -> None:
     """Each of many small arrays, sent at once, is there afterwards."""
-    with ThreadPoolExecutor(16) as pool:
-        done = list(pool.map(lambda i: client.upload(np.full(10, i), f"@shared/{i % 5}/{i}.b2nd"), range(100)))
+    with ThreadPoolExecutor(32) as pool:
+        done = list(pool.map(lambda i: client.upload(np.full(10, i), f"@shared/{i % 5}/{i}.b2nd"), range(1000)))
 
-    assert sorted(map(str, done)) == [f"@shared/{name}" for name in client.get_list("@shared")]
-    assert all(i == client.fetch(f"@shared/{i % 5}/{i}.b2nd", 0) for i in range(100))
+        assert sorted(map(str, done)) == [f"@shared/{name}" for name in client.get_list("@shared")]
+        assert all(pool.map(lambda i: i == client.fetch(f"@shared/{i % 5}/{i}.b2nd", 0), range(1000)))
 
 
 def test_a_quota_is_told_with_its_figures(chain: Chain, client: Client) -> None:
     """More than a user may have is a 413 with the figures, while it is sent, and nothing of it remains."""
     client.upload(os.urandom(3 << 20), "@personal/x")
-    with pytest.raises(TooLargeError, match=r"may keep 8388608 bytes in @personal, \d{7} are taken"):
+    with pytest.raises(TooLargeError, match=r"may keep 8388608 bytes, \d{7} are taken"):
         client.upload(os.urandom(12 << 20), "@personal/y")
 
     assert ["x"] == client.get_list("@personal")
@@ -426,6 +426,33 @@ def test_a_removed_user_leaves_nothing_in_personal(chain: Chain, tmp_path: Path)
     assert (403, 1) == (late.status_code, len(deleted)), late.text
     assert not (state / "personal" / user.id).exists()
     assert [] == list((state / "incoming").iterdir())
+
+
+HOSTILE = "<img src=x onerror=alert(1)>'\"&<script>.html"
+
+
+def test_what_users_write_is_no_page_of_ours(chain: Chain, client: Client) -> None:
+    """Names and contents with HTML come back as they are, and never as something that a browser would run."""
+    page = b"<html><script>alert(1)</script></html>"
+    for name in (HOSTILE, "page.html", "image.svg", "code.js"):
+        client.upload(page, f"@public/{name}")
+        answers = {
+            route: chain.http.get(f"/api/{route}/@public/{quote(name)}")
+            for route in ("list", "info", "fetch", "download")
+        }
+
+        assert page == answers["download"].content
+        for route in ("list", "info"):
+            assert "application/json" == answers[route].headers["content-type"].partition(";")[0]
+        for route in ("fetch", "download"):
+            headers = answers[route].headers
+            assert headers["content-disposition"].startswith("attachment; filename")
+            assert ("nosniff", "default-src 'none'; sandbox") == (
+                headers["x-content-type-options"],
+                headers["content-security-policy"],
+            )
+    missing = chain.http.get(f"/api/info/@public/{quote('<script>')}")
+    assert (404, "application/json") == (missing.status_code, missing.headers["content-type"].partition(";")[0])
 
 
 # -- upstream's client -----------------------------------------------------------------------------------

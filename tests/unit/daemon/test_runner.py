@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -204,6 +205,21 @@ def test_serving_in_the_callers_loop() -> None:
             return (await client.get("/state")).json(), str(await websocket.recv())
 
     assert ("hello", "hello") == asyncio.run(main())
+
+
+def test_sends_no_pings_of_websocket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MQTT has its own; paho answers WebSocket's in a way that ends the connection."""
+    made: list[uvicorn.Config] = []
+    load = uvicorn.Config.load
+    monkeypatch.setattr(uvicorn.Config, "load", lambda config: (made.append(config), load(config))[1])
+
+    async def main() -> None:
+        async with serving(app_with(plain), ANYWHERE):
+            pass
+
+    asyncio.run(main())
+
+    assert [None] == [config.ws_ping_interval for config in made]
 
 
 def test_app_knows_its_address() -> None:

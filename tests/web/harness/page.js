@@ -23,31 +23,47 @@ const api = {
   viewUrl: (path) => `/view/${encoded(path)}`,
 };
 
-const path = decodeURIComponent(location.pathname.slice("/view/".length));
-const dataset = { path, info: await api.info(path) };
-const kinds = viewsFor(dataset);
-const query = Object.fromEntries(new URLSearchParams(location.search));
-const { view: key, ...state } = query;
-const kind = kinds.find((one) => one.key === key) ?? kinds[0];
 const host = document.getElementById("host");
-const view = new kind.View(host, dataset, api);
+let shown = null;
 
-document.getElementById("path").textContent = path;
-document.getElementById("shape").textContent = `${JSON.stringify(dataset.info.shape ?? dataset.info.nbytes)} ${JSON.stringify(dataset.info.dtype ?? "")}`;
-document.querySelector("nav").append(...kinds.map((one) => {
-  const link = document.createElement("a");
-  link.href = `?view=${one.key}`;
-  link.textContent = one.title;
-  if (one === kind) link.setAttribute("aria-current", "page");
-  return link;
-}));
+/** Show what a URL says, in place of what was shown. */
+async function look() {
+  shown?.view.destroy();
+  delete document.body.dataset.shown;
+  window.received = 0;
+  const path = decodeURIComponent(location.pathname.slice("/view/".length));
+  const dataset = { path, info: await api.info(path) };
+  const { view: key, ...state } = Object.fromEntries(new URLSearchParams(location.search));
+  const kinds = viewsFor(dataset);
+  const kind = kinds.find((one) => one.key === key) ?? kinds[0];
+  shown = { dataset, kind, view: new kind.View(host, dataset, api) };
+  label(path, dataset.info, kinds, kind);
+  await shown.view.show(state);
+  document.body.dataset.shown = kind.key;
+}
+
+function label(path, info, kinds, chosen) {
+  document.getElementById("path").textContent = path;
+  document.getElementById("shape").textContent = `${JSON.stringify(info.shape ?? info.nbytes)} ${JSON.stringify(info.dtype ?? "")}`;
+  document.querySelector("nav").replaceChildren(...kinds.map(({ key, title }) => {
+    const link = document.createElement("a");
+    link.href = `?view=${key}`;
+    link.textContent = title;
+    if (key === chosen.key) link.setAttribute("aria-current", "page");
+    return link;
+  }));
+}
+
 host.addEventListener("view-state", ({ detail }) => {
-  history.replaceState(null, "", `?${asked({ view: kind.key, ...detail })}`);
+  history.replaceState(null, "", `?${asked({ view: shown.kind.key, ...detail })}`);
 });
-window.renew = async () => {
-  dataset.info = await api.info(path);
-  await view.update();
+
+window.look = (url) => {
+  history.pushState(null, "", url);
+  return look();
 };
-window.view = view;
-await view.show(state);
-document.body.dataset.shown = kind.key;
+window.renew = async () => {
+  shown.dataset.info = await api.info(shown.dataset.path);
+  await shown.view.update();
+};
+await look();

@@ -1,13 +1,19 @@
 // What the views of arrays share: their state, their field, their controls, and how they are told of changes.
 
 import { dtypeName, isNumeric, parseDtype } from "../dtypes.js";
+import { Gate } from "./cost.js";
 import { el, stateChoice } from "./dom.js";
 import { Loader } from "./loader.js";
 
 /** @typedef {{path: string, info: any}} Dataset `info` is the answer of GET /api/info; the shell renews it */
 /** @typedef {Record<string, string|undefined>} State what stands in the URL's query */
 
-const PARTS = [["abs", "magnitude"], ["phase", "phase"], ["re", "real part"], ["im", "imaginary part"]];
+const PARTS = [
+  ["abs", "magnitude"],
+  ["phase", "phase"],
+  ["re", "real part"],
+  ["im", "imaginary part"],
+];
 
 /** A view of an array: subclasses build their controls in `build`, and load and draw in `refresh`. */
 export class ArrayView {
@@ -26,6 +32,7 @@ export class ArrayView {
     this.body = el("div.v-body");
     this.element = el("div.v-view", {}, this.controls, this.body);
     this.loader = new Loader(this.element);
+    this.gate = new Gate(() => void this.refresh());
     this.shown = "";
     host.replaceChildren(this.element);
   }
@@ -36,6 +43,7 @@ export class ArrayView {
     this.controls.replaceChildren();
     this.body.replaceChildren();
     this.shown = this.form();
+    this.body.append(this.gate.element);
     this.build();
     await this.refresh();
   }

@@ -31,7 +31,9 @@ export class AxesControl {
     const { shape, axes } = this.look;
     const free = shape.map((_, axis) => axis).filter((axis) => !this.fixed.includes(axis));
     const choices = free.length > 1 && !(this.names.length === 1 && free.length < 2);
-    const selects = choices ? axes.filter((axis) => !this.fixed.includes(axis)).map((axis, i) => this.axisChoice(free, axis, i)) : [];
+    const selects = choices
+      ? axes.filter((axis) => !this.fixed.includes(axis)).map((axis, i) => this.axisChoice(free, axis, i))
+      : [];
     const sliders = free.filter((axis) => !axes.includes(axis)).map((axis) => this.slider(axis));
     this.element.hidden = !selects.length && !sliders.length;
     this.element.replaceChildren(...selects, ...sliders);
@@ -55,7 +57,13 @@ export class AxesControl {
       this.changed(look);
     };
     const range = el("input", { type: "range", id, min: 0, max: last, value: at });
-    const number = el("input", { type: "number", min: 0, max: last, value: at, "aria-label": `Position on axis ${axis}` });
+    const number = el("input", {
+      type: "number",
+      min: 0,
+      max: last,
+      value: at,
+      "aria-label": `Position on axis ${axis}`,
+    });
     range.addEventListener("input", move(range, number));
     number.addEventListener("change", move(number, range));
     range.disabled = last < 1;

@@ -15,7 +15,6 @@ export class BytesView extends FileView {
   static title = "Bytes";
   static most = 4096;
 
-
   /** @override */
   async refresh() {
     // A frame's file is compressed; what it holds is what the subscriber reads from it.
@@ -34,8 +33,11 @@ export class BytesView extends FileView {
   async stored(stop, part, signal) {
     // The whole frame would come as it is stored, compressed; its parts do not.
     const ends = part ? [0, stop] : [0, Math.ceil(stop / 2), stop];
-    const pieces = ends.slice(1).map((end, i) =>
-      end > ends[i] ? this.api.frame(this.dataset.path, { slice_: `${ends[i]}:${end}` }, { signal }) : null);
+    const pieces = ends
+      .slice(1)
+      .map((end, i) =>
+        end > ends[i] ? this.api.frame(this.dataset.path, { slice_: `${ends[i]}:${end}` }, { signal }) : null,
+      );
     return new Blob((await Promise.all(pieces)).filter(Boolean).map(storedBytes)).arrayBuffer();
   }
 

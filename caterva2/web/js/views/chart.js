@@ -3,6 +3,7 @@
 import { statisticsOf, ticks } from "../statistics.js";
 import { formatShort } from "../values.js";
 import { el, onResize, svg } from "./dom.js";
+import { listenForDrags, listenForKeys } from "./gestures.js";
 
 const LEFT = 68;
 const RIGHT = 14;
@@ -26,7 +27,11 @@ export class Chart {
     this.describe = describe;
     this.cursor = 0;
     this.drawing = svg("svg", { "aria-hidden": "true" });
-    this.plot = el("div.v-plot.v-chart", { tabindex: 0, role: "application", "aria-roledescription": "zoomable plot", "aria-label": label }, this.drawing);
+    this.plot = el(
+      "div.v-plot.v-chart",
+      { tabindex: 0, role: "application", "aria-roledescription": "zoomable plot", "aria-label": label },
+      this.drawing,
+    );
     this.readout = el("output.v-readout", { "aria-live": "off" }, HINT);
     this.element = el("div.v-raster", {}, this.plot, this.readout);
     this.listen();
@@ -64,14 +69,33 @@ export class Chart {
     this.log = read.log && figures.smallestPositive > 0;
     const [low, high] = this.range(figures);
     const { width, height } = this.size;
-    this.x = (index) => LEFT + ((index - this.region.start) / Math.max(1, this.region.stop - 1 - this.region.start)) * width;
+    this.x = (index) =>
+      LEFT + ((index - this.region.start) / Math.max(1, this.region.stop - 1 - this.region.start)) * width;
     const map = this.log ? Math.log10 : (value) => value;
     this.y = (value) => TOP + height - ((map(value) - low) / (high - low)) * height;
-    this.spot = svg("g.v-cursor", { hidden: true }, svg("line", { y1: TOP, y2: TOP + height }), svg("circle", { r: 4 }));
+    this.spot = svg(
+      "g.v-cursor",
+      { hidden: true },
+      svg("line", { y1: TOP, y2: TOP + height }),
+      svg("circle", { r: 4 }),
+    );
     this.band = svg("rect.v-band", { y: TOP, height, width: 0 });
-    const clip = svg("svg", { x: LEFT, y: 0, width: width + 1, height: TOP + height + 2, viewBox: `${LEFT} 0 ${width + 1} ${TOP + height + 2}` }, ...this.line());
+    const clip = svg(
+      "svg",
+      {
+        x: LEFT,
+        y: 0,
+        width: width + 1,
+        height: TOP + height + 2,
+        viewBox: `${LEFT} 0 ${width + 1} ${TOP + height + 2}`,
+      },
+      ...this.line(),
+    );
     this.drawing.replaceChildren(...this.grid(low, high), clip, this.spot, this.band);
-    if (!figures.finite) this.drawing.append(svg("text", { x: LEFT + width / 2, y: TOP + height / 2, "text-anchor": "middle" }, "no finite value here"));
+    if (!figures.finite)
+      this.drawing.append(
+        svg("text", { x: LEFT + width / 2, y: TOP + height / 2, "text-anchor": "middle" }, "no finite value here"),
+      );
     if (this.pointed) this.point(this.cursor);
   }
 
@@ -85,10 +109,12 @@ export class Chart {
   grid(low, high) {
     const { width, height } = this.size;
     const bottom = TOP + height;
-    const across = ticks(this.region.start, this.region.stop - 1, Math.max(2, width / 90)).filter(Number.isInteger).flatMap((tick) => [
-      svg("line.v-rule", { x1: this.x(tick), x2: this.x(tick), y1: TOP, y2: bottom }),
-      svg("text", { x: this.x(tick), y: bottom + 18, "text-anchor": "middle" }, formatShort(tick, 9)),
-    ]);
+    const across = ticks(this.region.start, this.region.stop - 1, Math.max(2, width / 90))
+      .filter(Number.isInteger)
+      .flatMap((tick) => [
+        svg("line.v-rule", { x1: this.x(tick), x2: this.x(tick), y1: TOP, y2: bottom }),
+        svg("text", { x: this.x(tick), y: bottom + 18, "text-anchor": "middle" }, formatShort(tick, 9)),
+      ]);
     const places = ticks(low, high, Math.max(2, height / 45));
     const powers = places.filter(Number.isInteger);
     const marks = this.log ? (powers.length > 1 ? powers : places).map((power) => 10 ** power) : places;
@@ -192,45 +218,37 @@ export class Chart {
   }
 
   listen() {
-    const plot = this.plot;
-    const at = (event) => Math.max(LEFT, Math.min(event.clientX - plot.getBoundingClientRect().left, LEFT + this.size.width));
-    /** @type {number|null} */
-    let from = null;
-    const cancel = () => {
-      from = null;
-      this.band?.setAttribute("width", "0");
+    const at = (event) => {
+      const { left } = this.plot.getBoundingClientRect();
+      return { x: Math.max(LEFT, Math.min(event.clientX - left, LEFT + this.size.width)), y: 0 };
     };
-    plot.addEventListener("pointerdown", (event) => {
-      if (event.button) return;
-      from = at(event);
-      plot.setPointerCapture(event.pointerId);
+    listenForDrags(this.plot, {
+      at,
+      moved: ({ x }, from) => {
+        if (!this.read) return;
+        this.readout.setAttribute("aria-live", "off");
+        this.point(Math.round((this.indexAt(x) - this.read.start) / this.read.step));
+        if (!from) return;
+        this.band.setAttribute("x", String(Math.min(from.x, x)));
+        this.band.setAttribute("width", String(Math.abs(x - from.x)));
+      },
+      done: (from, to) => {
+        if (Math.abs(to.x - from.x) >= LEAST_DRAG) this.zoomTo(Math.min(from.x, to.x), Math.max(from.x, to.x));
+      },
+      ended: () => this.band?.setAttribute("width", "0"),
     });
-    plot.addEventListener("pointermove", (event) => {
-      if (!this.read) return;
-      this.readout.setAttribute("aria-live", "off");
-      this.point(Math.round((this.indexAt(at(event)) - this.read.start) / this.read.step));
-      if (from === null) return;
-      this.band.setAttribute("x", String(Math.min(from, at(event))));
-      this.band.setAttribute("width", String(Math.abs(at(event) - from)));
-    });
-    plot.addEventListener("pointerup", (event) => {
-      const [start, to] = [from, at(event)];
-      cancel();
-      if (start === null || Math.abs(to - start) < LEAST_DRAG) return;
-      const [low, high] = [start, to].sort((a, b) => a - b).map((x) => this.indexAt(x));
-      this.go(this.look.withRegion(this.look.axes[0], { start: Math.floor(low), stop: Math.max(Math.ceil(high) + 1, Math.floor(low) + 2) }));
-    });
-    plot.addEventListener("pointercancel", cancel);
-    plot.addEventListener("dblclick", () => this.go(this.look.whole()));
-    plot.addEventListener("keydown", (event) => {
-      if (event.key === "Escape" && from !== null) return cancel();
-      if (!event.ctrlKey && !event.metaKey && !event.altKey && this.key(event)) event.preventDefault();
-    });
+    listenForKeys(this.plot, (key, shift) => this.key(key, shift));
+    this.plot.addEventListener("dblclick", () => this.go(this.look.whole()));
   }
 
-  key({ key, shiftKey }) {
+  zoomTo(left, right) {
+    const [low, high] = [Math.floor(this.indexAt(left)), Math.ceil(this.indexAt(right))];
+    this.go(this.look.withRegion(this.look.axes[0], { start: low, stop: Math.max(high + 1, low + 2) }));
+  }
+
+  key(key, shift) {
     const right = { ArrowRight: 1, ArrowLeft: -1 }[key];
-    if (right && shiftKey) this.pan(right / 4);
+    if (right && shift) this.pan(right / 4);
     else if (right) {
       this.readout.setAttribute("aria-live", "polite");
       this.point(this.cursor + right);

@@ -14,7 +14,13 @@ export function el(tag, properties = {}, ...children) {
   return filled(document.createElement(tag.split(".")[0]), tag, properties, children);
 }
 
-/** The same for a drawing. @param {string} tag @param {...any} rest @returns {any} */
+/**
+ * The same for a drawing.
+ * @param {string} tag
+ * @param {Record<string, unknown>} [properties]
+ * @param {...(Node|string|null)} children
+ * @returns {any}
+ */
 export function svg(tag, properties = {}, ...children) {
   return filled(document.createElementNS(SVG, tag.split(".")[0]), tag, properties, children);
 }
@@ -40,7 +46,7 @@ export function newId(stem = "v") {
 /**
  * A labelled choice.
  * @param {string} label
- * @param {(readonly (string|[string, string]))[]} options texts, or values with texts
+ * @param {readonly (string|string[])[]} options texts, or values with texts
  * @param {string} value
  * @param {(value: string) => void} onchoice
  * @returns {{element: HTMLElement, select: HTMLSelectElement}}
@@ -62,6 +68,27 @@ export function choice(label, options, value, onchoice) {
 export function stateChoice(change, key, label, options, value) {
   const first = Array.isArray(options[0]) ? options[0][0] : options[0];
   return choice(label, options, value ?? first, (chosen) => change({ [key]: chosen === first ? undefined : chosen }));
+}
+
+/**
+ * What opens below a button; Escape closes it, and so does going elsewhere.
+ * @param {string} name
+ * @param {Node[]} items
+ * @returns {HTMLDetailsElement}
+ */
+export function menu(name, items) {
+  const summary = el("summary", {}, name);
+  const details = el("details.v-menu", {}, summary, el("div.v-checks", {}, ...items));
+  details.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !details.open) return;
+    event.stopPropagation();
+    details.open = false;
+    summary.focus();
+  });
+  details.addEventListener("focusout", ({ relatedTarget }) => {
+    if (relatedTarget && !details.contains(relatedTarget)) details.open = false;
+  });
+  return details;
 }
 
 /**

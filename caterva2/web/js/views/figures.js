@@ -15,7 +15,14 @@ export class Figures {
     this.list = el("dl.v-figures");
     this.chart = el("div.v-histogram");
     const heading = el("h3", {}, "Statistics of what is shown");
-    this.element = el("section.v-panel", { "aria-label": "Statistics" }, heading, this.note, this.list, this.chart);
+    this.element = el(
+      "section.v-panel",
+      { "aria-label": "Statistics", hidden: true },
+      heading,
+      this.note,
+      this.list,
+      this.chart,
+    );
   }
 
   /**
@@ -24,22 +31,27 @@ export class Figures {
    * @param {string} note which values these are
    */
   show(values, figures, note) {
+    this.element.hidden = false;
     this.note.textContent = figures.finite ? `${note}.` : `${note}. None of them is finite.`;
     const rows = [
       ...(figures.finite ? known(figures) : []),
       ["Values", formatCount(figures.count)],
-      ["NaN", figures.nan && formatCount(figures.nan)], ["Infinite", figures.infinite && formatCount(figures.infinite)],
+      ["NaN", figures.nan && formatCount(figures.nan)],
+      ["Infinite", figures.infinite && formatCount(figures.infinite)],
     ];
-    this.list.replaceChildren(...rows.filter(([, text]) => text)
-      .map(([name, text]) => el("div", {}, el("dt", {}, name), el("dd", {}, text))));
+    this.list.replaceChildren(
+      ...rows.filter(([, text]) => text).map(([name, text]) => el("div", {}, el("dt", {}, name), el("dd", {}, text))),
+    );
     this.chart.replaceChildren(...(figures.finite ? [chart(values, figures)] : []));
   }
 }
 
 function known({ min, max, mean, std }) {
   return [
-    ["Minimum", formatShort(min, 6)], ["Maximum", formatShort(max, 6)],
-    ["Mean", formatShort(mean, 6)], ["Standard deviation", formatShort(std, 6)],
+    ["Minimum", formatShort(min, 6)],
+    ["Maximum", formatShort(max, 6)],
+    ["Mean", formatShort(mean, 6)],
+    ["Standard deviation", formatShort(std, 6)],
   ];
 }
 
@@ -50,8 +62,15 @@ function chart(values, { min, max, finite }) {
   const most = Math.max(...counts, 1);
   const bars = Array.from(counts, (count, i) => {
     const height = count && Math.max(1, (count / most) * HEIGHT);
-    return svg("rect", { x: (i * WIDTH) / BINS, y: HEIGHT - height, width: WIDTH / BINS - 0.5, height },
-      svg("title", {}, `${formatShort(low + ((high - low) * i) / BINS)} to ${formatShort(low + ((high - low) * (i + 1)) / BINS)}: ${count}`));
+    return svg(
+      "rect",
+      { x: (i * WIDTH) / BINS, y: HEIGHT - height, width: WIDTH / BINS - 0.5, height },
+      svg(
+        "title",
+        {},
+        `${formatShort(low + ((high - low) * i) / BINS)} to ${formatShort(low + ((high - low) * (i + 1)) / BINS)}: ${count}`,
+      ),
+    );
   });
   const labels = ticks(low, high, 4).map((tick) => {
     const place = (tick - low) / (high - low);
@@ -60,5 +79,11 @@ function chart(values, { min, max, finite }) {
   });
   const label = `Histogram of ${finite} values between ${formatShort(min)} and ${formatShort(max)}`;
   const base = svg("line", { x1: 0, x2: WIDTH, y1: HEIGHT, y2: HEIGHT });
-  return svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT + 20}`, role: "img", "aria-label": label }, ...bars, base, ...labels);
+  return svg(
+    "svg",
+    { viewBox: `0 0 ${WIDTH} ${HEIGHT + 20}`, role: "img", "aria-label": label },
+    ...bars,
+    base,
+    ...labels,
+  );
 }

@@ -36,7 +36,8 @@ export class FileView {
     const size = this.dataset.info.nbytes;
     const stop = Math.min(size, this.most);
     await this.loader.run(
-      (signal) => (size ? this.api.contents(this.dataset.path, { start: 0, stop, signal }) : Promise.resolve(new ArrayBuffer(0))),
+      (signal) =>
+        size ? this.api.contents(this.dataset.path, { start: 0, stop, signal }) : Promise.resolve(new ArrayBuffer(0)),
       (buffer) => {
         this.release();
         this.controls.replaceChildren(...this.more(buffer.byteLength, size));

@@ -1,5 +1,6 @@
 // A table of which only what is seen is made and loaded: millions of rows and columns cost as much as a few.
 
+import { Blocks } from "./blocks.js";
 import { el, onResize } from "./dom.js";
 import { textOf } from "./loader.js";
 
@@ -10,13 +11,13 @@ const BLOCK = { rows: 64, columns: 16 };
 const MOST_BLOCKS = 96;
 const PAUSE = 60;
 
+/** @typedef {{width: number, header: Node|string, numeric: boolean, sorted?: "ascending"|"descending"|null}} Column */
 /**
  * @typedef {object} Options
  * @property {string} label
  * @property {number} rows
- * @property {{width: number, header: () => Node|string, numeric: boolean, sorted?: boolean}[]} [columns] all of them, or
- * @property {number} [columnCount] how many there are
- * @property {(column: number) => {width: number, header: Node|string, numeric: boolean, sorted?: boolean}} column
+ * @property {number} columnCount
+ * @property {(column: number) => Column} column
  * @property {(row: number) => string} rowName
  * @property {(rows: [number, number], columns: [number, number], signal: AbortSignal) =>
  *     Promise<(row: number, column: number) => string|undefined>} load
@@ -29,10 +30,8 @@ export class Grid {
   constructor(options) {
     this.options = options;
     this.rows = options.rows;
-    this.columnCount = options.columnCount ?? 1;
-    /** @type {Map<string, (row: number, column: number) => string|undefined>} */
-    this.blocks = new Map();
-    this.old = new Map();
+    this.columnCount = options.columnCount;
+    this.blocks = new Blocks(MOST_BLOCKS);
     /** @type {Map<string, AbortController>} */
     this.loading = new Map();
     this.row = 0;
@@ -41,7 +40,11 @@ export class Grid {
     this.tbody = el("tbody");
     this.table = el("table.v-table", { "aria-label": options.label }, this.head, this.tbody);
     this.spacer = el("div.v-spacer", {}, this.table);
-    this.scroller = el("div.v-scroller", { tabindex: 0, role: "region", "aria-label": `${options.label}, scrollable` }, this.spacer);
+    this.scroller = el(
+      "div.v-scroller",
+      { tabindex: 0, role: "region", "aria-label": `${options.label}, scrollable` },
+      this.spacer,
+    );
     this.message = el("p.v-error", { role: "alert", hidden: true });
     this.element = el("div.v-grid", {}, this.message, this.scroller);
     this.listen();
@@ -62,8 +65,7 @@ export class Grid {
 
   /** Load anew what is seen; until it comes, the old values stay. */
   reload() {
-    this.old = this.blocks;
-    this.blocks = new Map();
+    this.blocks.renew();
     for (const controller of this.loading.values()) controller.abort();
     this.loading.clear();
     this.render();
@@ -114,7 +116,8 @@ export class Grid {
 
   scrolled() {
     const { scrollTop, scrollLeft, scrollHeight, clientHeight } = this.scroller;
-    if (this.ignored && Math.abs(scrollTop - this.ignored.top) < 1 && Math.abs(scrollLeft - this.ignored.left) < 1) return;
+    if (this.ignored && Math.abs(scrollTop - this.ignored.top) < 1 && Math.abs(scrollLeft - this.ignored.left) < 1)
+      return;
     this.ignored = null;
     const span = scrollHeight - clientHeight;
     const last = this.rows - this.visibleRows;
@@ -135,7 +138,8 @@ export class Grid {
   lastColumn() {
     let room = this.scroller.clientWidth - this.nameWidth;
     let column = this.columnCount;
-    while (column > 0 && room >= this.options.column(column - 1).width) room -= this.options.column((column -= 1)).width;
+    while (column > 0 && room >= this.options.column(column - 1).width)
+      room -= this.options.column((column -= 1)).width;
     return Math.min(column, this.columnCount - 1);
   }
 
@@ -154,6 +158,16 @@ export class Grid {
 
   render() {
     if (!this.offsets || !this.scroller.clientHeight) return;
+    const [last, end] = this.paint();
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => {
+      if (last > this.row) this.loadShown([this.row, last], [this.column, end]);
+      this.options.onposition(this.row, this.column);
+    }, PAUSE);
+  }
+
+  /** Make what is seen, of what is there. @returns {[number, number]} the ends of the rows and of the columns */
+  paint() {
     const columns = this.shownColumns();
     this.table.setAttribute("aria-rowcount", String(this.rows + 1));
     this.table.setAttribute("aria-colcount", String(this.columnCount + 1));
@@ -162,11 +176,7 @@ export class Grid {
     const rows = [];
     for (let row = this.row; row < last; row += 1) rows.push(this.rowElement(row, columns));
     this.tbody.replaceChildren(...rows);
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => {
-      this.loadShown([this.row, last], [this.column, (columns.at(-1)?.number ?? 0) + 1]);
-      this.options.onposition(this.row, this.column);
-    }, PAUSE);
+    return [last, (columns.at(-1)?.number ?? 0) + 1];
   }
 
   renderHead(columns) {
@@ -176,8 +186,11 @@ export class Grid {
     const corner = el("td.v-corner", { "aria-colindex": 1 });
     corner.style.width = `${this.nameWidth}px`;
     const cells = columns.map(({ number, width, header, numeric, sorted }) => {
-      const sort = sorted ? "ascending" : null;
-      const cell = el(`th${numeric ? ".v-number" : ""}`, { scope: "col", "aria-colindex": number + 2, "aria-sort": sort }, header);
+      const cell = el(
+        `th${numeric ? ".v-number" : ""}`,
+        { scope: "col", "aria-colindex": number + 2, "aria-sort": sorted ?? null },
+        header,
+      );
       cell.style.width = `${width}px`;
       return cell;
     });
@@ -190,12 +203,17 @@ export class Grid {
       const tag = `td${numeric ? ".v-number" : ""}${text === undefined ? ".v-waiting" : ""}`;
       return el(tag, { "aria-colindex": number + 2, title: text && text.length > 14 ? text : null }, text ?? "\u00b7");
     });
-    return el("tr", { "aria-rowindex": row + 2 }, el("th", { scope: "row", "aria-colindex": 1 }, this.options.rowName(row)), ...cells, el("td.v-rest"));
+    return el(
+      "tr",
+      { "aria-rowindex": row + 2 },
+      el("th", { scope: "row", "aria-colindex": 1 }, this.options.rowName(row)),
+      ...cells,
+      el("td.v-rest"),
+    );
   }
 
   textAt(row, column) {
-    const key = this.keyOf(row, column);
-    return (this.blocks.get(key) ?? this.old.get(key))?.(row, column);
+    return this.blocks.text(this.keyOf(row, column), row, column);
   }
 
   keyOf(row, column) {
@@ -226,19 +244,17 @@ export class Grid {
       const read = await this.options.load(/** @type {any} */ (rows), /** @type {any} */ (columns), controller.signal);
       if (controller.signal.aborted) return;
       this.say("");
-      this.keep(key, read);
+      this.blocks.keep(key, read);
       this.render();
     } catch (error) {
-      if (!controller.signal.aborted) this.say(textOf(error));
+      if (controller.signal.aborted) return;
+      this.blocks.fail(key);
+      this.say(textOf(error));
+      this.paint();
     } finally {
       if (this.loading.get(key) === controller) this.loading.delete(key);
       if (!this.loading.size) this.scroller.removeAttribute("aria-busy");
     }
-  }
-
-  keep(key, read) {
-    this.blocks.set(key, read);
-    if (this.blocks.size > MOST_BLOCKS) this.blocks.delete(this.blocks.keys().next().value);
   }
 
   say(text) {
@@ -248,14 +264,25 @@ export class Grid {
 
   listen() {
     this.scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
-    this.scroller.addEventListener("wheel", (event) => {
-      // One pixel of a scaled table is many rows, so the wheel counts rows itself.
-      if (!this.scaled || event.shiftKey || !event.deltaY) return;
-      event.preventDefault();
-      this.goTo(this.row + Math.sign(event.deltaY) * 3);
-    }, { passive: false });
+    this.scroller.addEventListener(
+      "wheel",
+      (event) => {
+        // One pixel of a scaled table is many rows, so the wheel counts rows itself.
+        if (!this.scaled || event.shiftKey || !event.deltaY) return;
+        event.preventDefault();
+        this.goTo(this.row + Math.sign(event.deltaY) * 3);
+      },
+      { passive: false },
+    );
     this.scroller.addEventListener("keydown", (event) => {
-      const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: this.visibleRows, PageUp: -this.visibleRows, Home: -this.rows, End: this.rows };
+      const steps = {
+        ArrowDown: 1,
+        ArrowUp: -1,
+        PageDown: this.visibleRows,
+        PageUp: -this.visibleRows,
+        Home: -this.rows,
+        End: this.rows,
+      };
       const right = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
       if (event.target !== this.scroller || !(event.key in steps || right)) return;
       event.preventDefault();

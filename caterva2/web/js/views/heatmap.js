@@ -3,16 +3,20 @@
 import { COLORMAPS, colour, palette } from "../colormaps.js";
 import { Look } from "../look.js";
 import { nearlyEqual, quantiles, statisticsOf, ticks } from "../statistics.js";
-import { formatShort, formatValue } from "../values.js";
+import { formatCount, formatShort, formatValue } from "../values.js";
 import { ArrayView, canDraw } from "./arrayview.js";
 import { AxesControl } from "./axes.js";
+import { costOf } from "./cost.js";
 import { el, newId, stateChoice } from "./dom.js";
 import { Figures } from "./figures.js";
-import { loadPlane, sampling } from "./plane.js";
+import { loadPlane, sampling, stepsFor } from "./plane.js";
 import { Raster } from "./raster.js";
 import { zoomButtons } from "./zoom.js";
 
-const RANGES = [["full", "all values"], ["robust", "2\u201398 %"]];
+const RANGES = [
+  ["full", "all values"],
+  ["robust", "2\u201398 %"],
+];
 
 /** @param {any} info of GET /api/info */
 export function canView(info) {
@@ -29,7 +33,8 @@ export class HeatmapView extends ArrayView {
     this.raster?.destroy();
     this.bar = new ColourBar();
     this.raster = new Raster({
-      label: "Heat map. Arrow keys move the cursor, plus and minus zoom, Shift and arrow keys move the region, 0 shows all.",
+      label:
+        "Heat map. Arrow keys move the cursor, plus and minus zoom, Shift and arrow keys move the region, 0 shows all.",
       onlook: (look) => this.moved(look),
       describe: (row, column) => this.describe(row, column),
       onsize: () => this.refresh(),
@@ -37,7 +42,8 @@ export class HeatmapView extends ArrayView {
     });
     this.figures = new Figures();
     this.controls.append(this.axes.element, ...this.scaleControls(), zoomButtons(this.raster), this.limits());
-    this.body.append(el("div.v-columns", {}, this.raster.element, this.figures.element));
+    this.note = el("p.v-muted");
+    this.body.append(el("div.v-columns", {}, el("div", {}, this.raster.element, this.note), this.figures.element));
   }
 
   scaleControls() {
@@ -45,7 +51,16 @@ export class HeatmapView extends ArrayView {
     const chosen = RANGES.some(([key]) => key === this.state.range) ? this.state.range : undefined;
     return [
       stateChoice(redraw, "cmap", "Colours", COLORMAPS, this.state.cmap).element,
-      stateChoice(redraw, "scale", "Scale", [["linear", "linear"], ["log", "logarithmic"]], this.state.scale).element,
+      stateChoice(
+        redraw,
+        "scale",
+        "Scale",
+        [
+          ["linear", "linear"],
+          ["log", "logarithmic"],
+        ],
+        this.state.scale,
+      ).element,
       (this.rangeChoice = stateChoice(redraw, "range", "Range", RANGES, chosen)).element,
     ];
   }
@@ -75,6 +90,7 @@ export class HeatmapView extends ArrayView {
 
   async refresh() {
     this.raster.place(this.look);
+    if (!this.gate.passes(costOf(this.dataset.info, this.look, stepsFor(this.look, this.raster.pixels)))) return;
     const options = { field: this.drawn.name, part: this.part };
     await this.loader.run(
       (signal) => loadPlane(this.api, this.dataset.path, this.look, this.raster.pixels, { ...options, signal }),
@@ -95,11 +111,20 @@ export class HeatmapView extends ArrayView {
     colour(this.plane.values, pixels, colours, scale);
     this.raster.paint(this.plane, new Uint8ClampedArray(pixels.buffer));
     this.bar.show(colours, scale, this.raster.size.height);
-    this.bar.element.hidden = !this.figuresOf.finite;
+    this.bar.element.style.visibility = this.figuresOf.finite ? "visible" : "hidden";
+    this.sayUncoloured(scale);
     const fixed = /^[^:]+:[^:]+$/.test(this.state.range ?? "");
     if (!fixed) this.rangeChoice.select.value = this.state.range ?? "full";
     this.low.value = figure(scale.low);
     this.high.value = figure(scale.high);
+  }
+
+  sayUncoloured({ log }) {
+    let count = 0;
+    if (log) for (let i = 0; i < this.plane.values.length; i += 1) if (this.plane.values[i] <= 0) count += 1;
+    this.note.textContent = count
+      ? `${formatCount(count)} values of zero or less have no colour on a logarithmic scale.`
+      : "";
   }
 
   /** @returns {{low: number, high: number, log: boolean}} */
@@ -129,7 +154,8 @@ export class HeatmapView extends ArrayView {
 }
 
 function figure(value) {
-  return Number.isFinite(value) ? String(Number(value.toPrecision(6))) : "";
+  if (!Number.isFinite(value)) return "";
+  return value && Math.abs(value) < 1e-3 ? value.toExponential(4) : String(Number(value.toPrecision(6)));
 }
 
 /** The colours with the values that they stand for. */
@@ -148,12 +174,17 @@ class ColourBar {
     const map = log ? Math.log10 : (x) => x;
     const [bottom, top] = [map(low), map(high)];
     const places = log ? decades(low, high) : ticks(low, high, 6);
-    this.labels.replaceChildren(...places.map((value) => {
-      const label = el("span", {}, formatShort(value));
-      label.style.bottom = `${top > bottom ? ((map(value) - bottom) / (top - bottom)) * 100 : 50}%`;
-      return label;
-    }));
-    this.element.setAttribute("aria-label", `Colours from ${formatShort(low)} to ${formatShort(high)}${log ? ", logarithmic" : ""}`);
+    this.labels.replaceChildren(
+      ...places.map((value) => {
+        const label = el("span", {}, formatShort(value));
+        label.style.bottom = `${top > bottom ? ((map(value) - bottom) / (top - bottom)) * 100 : 50}%`;
+        return label;
+      }),
+    );
+    this.element.setAttribute(
+      "aria-label",
+      `Colours from ${formatShort(low)} to ${formatShort(high)}${log ? ", logarithmic" : ""}`,
+    );
   }
 }
 

@@ -4,9 +4,10 @@ import { Look } from "../look.js";
 import { statisticsOf } from "../statistics.js";
 import { ArrayView } from "./arrayview.js";
 import { AxesControl } from "./axes.js";
+import { costOf } from "./cost.js";
 import { el, stateChoice } from "./dom.js";
 import { Figures } from "./figures.js";
-import { loadPlane, sampling } from "./plane.js";
+import { loadPlane, sampling, stepsFor } from "./plane.js";
 import { Raster } from "./raster.js";
 import { zoomButtons } from "./zoom.js";
 
@@ -15,7 +16,13 @@ const ORDERS = { rgba: [0, 1, 2, 3], argb: [1, 2, 3, 0] };
 /** @param {any} info of GET /api/info */
 export function canView(info) {
   const { shape, dtype } = info;
-  return Array.isArray(shape) && shape.length >= 3 && dtype === "uint8" && !shape.includes(0) && [3, 4].includes(shape.at(-1));
+  return (
+    Array.isArray(shape) &&
+    shape.length >= 3 &&
+    dtype === "uint8" &&
+    !shape.includes(0) &&
+    [3, 4].includes(shape.at(-1))
+  );
 }
 
 export class ImageView extends ArrayView {
@@ -30,7 +37,8 @@ export class ImageView extends ArrayView {
     this.axes = new AxesControl({ look, names: ["Rows", "Columns"], onlook: (chosen) => this.moved(chosen) });
     this.raster?.destroy();
     this.raster = new Raster({
-      label: "Image. Arrow keys move the cursor, plus and minus zoom, Shift and arrow keys move the region, 0 shows all.",
+      label:
+        "Image. Arrow keys move the cursor, plus and minus zoom, Shift and arrow keys move the region, 0 shows all.",
       onlook: (chosen) => this.moved(chosen),
       describe: (row, column) => this.describe(row, column),
       onsize: () => this.refresh(),
@@ -39,7 +47,14 @@ export class ImageView extends ArrayView {
     this.controls.append(this.axes.element);
     if (shape[colours] === 4) {
       const order = stateChoice(
-        (changes) => this.change(changes), "order", "Colours", [["rgba", "RGBA"], ["argb", "ARGB"]], this.state.order,
+        (changes) => this.change(changes),
+        "order",
+        "Colours",
+        [
+          ["rgba", "RGBA"],
+          ["argb", "ARGB"],
+        ],
+        this.state.order,
       );
       this.controls.append(order.element);
     }
@@ -62,12 +77,13 @@ export class ImageView extends ArrayView {
   async refresh() {
     const look = new Look(this.look.shape.slice(0, -1), this.look.axes.slice(0, 2), this.look.regions.slice(0, -1));
     this.raster.place(look);
+    if (!this.gate.passes(costOf(this.dataset.info, this.look, stepsFor(this.look, this.raster.pixels)))) return;
     await this.loader.run(
       (signal) => loadPlane(this.api, this.dataset.path, this.look, this.raster.pixels, { signal }),
       (plane) => {
         this.plane = plane;
         this.figures.show(plane.values, statisticsOf(plane.values), `${sampling(plane)}, of all colours`);
-        this.raster.paint(plane, rgba(plane, ORDERS[this.state.order] ?? ORDERS.rgba));
+        this.raster.paint(plane, rgba(plane, this.state.order === "argb" ? ORDERS.argb : ORDERS.rgba));
       },
     );
   }

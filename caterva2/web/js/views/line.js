@@ -7,6 +7,7 @@ import { formatCount, formatValue } from "../values.js";
 import { ArrayView, canDraw } from "./arrayview.js";
 import { AxesControl } from "./axes.js";
 import { Chart } from "./chart.js";
+import { costOf } from "./cost.js";
 import { stateChoice } from "./dom.js";
 import { Figures } from "./figures.js";
 import { stepFor } from "./plane.js";
@@ -29,14 +30,24 @@ export class LineView extends ArrayView {
     this.axes = new AxesControl({ look: this.look, names: ["Along"], onlook: (look) => this.moved(look) });
     this.chart?.destroy();
     this.chart = new Chart({
-      label: "Line plot. Left and right arrow keys move the cursor, plus and minus zoom, Shift and arrow keys move the region, 0 shows all.",
+      label:
+        "Line plot. Left and right arrow keys move the cursor, plus and minus zoom, Shift and arrow keys move the region, 0 shows all.",
       onlook: (look) => this.moved(look),
       describe: (i) => formatValue(this.array.at(i), this.array.dtype),
       onsize: () => this.refresh(),
     });
     this.figures = new Figures();
     const redraw = (changes) => this.change(changes, () => this.draw());
-    const scale = stateChoice(redraw, "scale", "Scale", [["linear", "linear"], ["log", "logarithmic"]], this.state.scale);
+    const scale = stateChoice(
+      redraw,
+      "scale",
+      "Scale",
+      [
+        ["linear", "linear"],
+        ["log", "logarithmic"],
+      ],
+      this.state.scale,
+    );
     this.controls.append(this.axes.element, scale.element, zoomButtons(this.chart));
     this.body.append(this.chart.element, this.figures.element);
   }
@@ -51,7 +62,9 @@ export class LineView extends ArrayView {
     const look = this.look;
     this.chart.place(look);
     const step = stepFor(look.extent(look.axes[0]), this.chart.size.width * DENSITY);
-    const query = { slice_: look.text(new Map([[look.axes[0], step]])), field: this.drawn.name };
+    const steps = new Map([[look.axes[0], step]]);
+    if (!this.gate.passes(costOf(this.dataset.info, look, steps))) return;
+    const query = { slice_: look.text(steps), field: this.drawn.name };
     await this.loader.run(
       async (signal) => parseNpy(await this.api.array(this.dataset.path, query, { signal })),
       (array) => {

@@ -16,7 +16,7 @@ export class MarkdownView extends FileView {
   /** @override */
   render(buffer) {
     if (!buffer.byteLength) return [el("p.v-note", {}, "This file is empty.")];
-    const links = linksOf(this.dataset.path, { download: this.api.downloadUrl, view: this.api.viewUrl });
+    const links = linksOf(this.dataset.path, this.api);
     return [el("article.v-document", {}, fragmentOfMarkdown(new TextDecoder().decode(buffer), links))];
   }
 }

@@ -27,8 +27,9 @@ export class NotebookView extends FileView {
       this.loader.say(`This is no notebook: ${error.message}. Look at it as text.`);
       return [];
     }
-    this.links = linksOf(this.dataset.path, { download: this.api.downloadUrl, view: this.api.viewUrl });
-    const rest = cells.length > MOST_CELLS ? [el("p.v-note", {}, `${cells.length - MOST_CELLS} more cells are not shown.`)] : [];
+    this.links = linksOf(this.dataset.path, this.api);
+    const rest =
+      cells.length > MOST_CELLS ? [el("p.v-note", {}, `${cells.length - MOST_CELLS} more cells are not shown.`)] : [];
     return [el("article.v-notebook", {}, ...cells.slice(0, MOST_CELLS).map((cell) => this.cell(cell)), ...rest)];
   }
 
@@ -38,9 +39,13 @@ export class NotebookView extends FileView {
     if (cell?.cell_type !== "code") return el("pre.v-code", { tabindex: 0 }, source);
     const number = Number.isInteger(cell.execution_count) ? String(cell.execution_count) : " ";
     const outputs = Array.isArray(cell.outputs) ? cell.outputs.map((output) => this.output(output)) : [];
-    return el("section.v-cell", { "aria-label": `Code cell ${number.trim()}` },
+    return el(
+      "section.v-cell",
+      { "aria-label": `Code cell ${number.trim()}` },
       el("span.v-prompt", { "aria-hidden": "true" }, `[${number}]`),
-      el("pre.v-code", { tabindex: 0 }, source), ...outputs.map((output) => el("div.v-output", {}, output)));
+      el("pre.v-code", { tabindex: 0 }, source),
+      ...outputs.map((output) => el("div.v-output", {}, output)),
+    );
   }
 
   /** @returns {Node} */
@@ -58,12 +63,15 @@ export class NotebookView extends FileView {
     if (picture) return this.picture(decoded(joined(data[picture])), picture);
     if (data["image/svg+xml"]) return this.picture(joined(data["image/svg+xml"]), "image/svg+xml");
     if (data["text/html"]) return el("div.v-document", {}, fragmentOfHtml(joined(data["text/html"]), this.links));
-    if (data["text/markdown"]) return el("div.v-document", {}, fragmentOfMarkdown(joined(data["text/markdown"]), this.links));
+    if (data["text/markdown"])
+      return el("div.v-document", {}, fragmentOfMarkdown(joined(data["text/markdown"]), this.links));
     return text(joined(data["text/plain"] ?? data["text/latex"] ?? data.text ?? ""));
   }
 
   picture(part, type) {
-    return part === null ? text("[a damaged picture]") : el("img.v-image", { src: this.blobUrl(part, type), alt: "Output of the cell" });
+    return part === null
+      ? text("[a damaged picture]")
+      : el("img.v-image", { src: this.blobUrl(part, type), alt: "Output of the cell" });
   }
 }
 

@@ -4,8 +4,15 @@ import { el } from "./dom.js";
 import { extensionOf, FileView, isFile } from "./fileview.js";
 
 const TYPES = {
-  ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif",
-  ".svg": "image/svg+xml", ".avif": "image/avif", ".bmp": "image/bmp", ".ico": "image/x-icon",
+  ".png": "image/png",
+  ".jpg": "image/jpeg",
+  ".jpeg": "image/jpeg",
+  ".webp": "image/webp",
+  ".gif": "image/gif",
+  ".svg": "image/svg+xml",
+  ".avif": "image/avif",
+  ".bmp": "image/bmp",
+  ".ico": "image/x-icon",
 };
 
 /** @param {any} info @param {string} path */
@@ -23,7 +30,10 @@ export class PictureView extends FileView {
     const name = this.dataset.path.split("/").at(-1);
     const note = el("p.v-muted", {}, "\u00a0");
     const image = el("img.v-image", { alt: name, src: this.blobUrl(buffer, type) });
-    image.addEventListener("load", () => (note.textContent = `${image.naturalWidth} \u00d7 ${image.naturalHeight} pixels`));
+    image.addEventListener(
+      "load",
+      () => (note.textContent = `${image.naturalWidth} \u00d7 ${image.naturalHeight} pixels`),
+    );
     image.addEventListener("error", () => this.loader.say(`${name} is no picture that this browser can show`));
     return [image, note];
   }

@@ -28,21 +28,39 @@ import { formatCount } from "../values.js";
  */
 export async function loadPlane(api, path, look, pixels, { field, part, signal }) {
   const [rowAxis, columnAxis] = look.axes;
-  const rowStep = stepFor(look.extent(rowAxis), pixels.height);
-  const columnStep = stepFor(look.extent(columnAxis), pixels.width);
-  const slice_ = look.text(new Map([[rowAxis, rowStep], [columnAxis, columnStep]]));
+  const steps = stepsFor(look, pixels);
+  const [rowStep, columnStep] = [steps.get(rowAxis), steps.get(columnAxis)];
+  const slice_ = look.text(steps);
   const array = parseNpy(await api.array(path, { slice_, field }, { signal }));
   const [rows, columns] = [count(look.extent(rowAxis), rowStep), count(look.extent(columnAxis), columnStep)];
   const items = array.size / (rows * columns);
   const turned = rowAxis > columnAxis;
   const place = turned ? (row, column) => column * rows + row : (row, column) => row * columns + column;
   return {
-    rows, columns, items, rowStep, columnStep,
-    rowRegion: look.regions[rowAxis], columnRegion: look.regions[columnAxis],
+    rows,
+    columns,
+    items,
+    rowStep,
+    columnStep,
+    rowRegion: look.regions[rowAxis],
+    columnRegion: look.regions[columnAxis],
     values: turned ? transposed(array.numbers(part), rows, columns, items) : array.numbers(part),
     at: (row, column) => array.at(place(row, column) * items),
     dtype: array.dtype,
   };
+}
+
+/**
+ * @param {import("../look.js").Look} look
+ * @param {{width: number, height: number}} pixels
+ * @returns {Map<number, number>} the steps of the two axes
+ */
+export function stepsFor(look, { width, height }) {
+  const [rowAxis, columnAxis] = look.axes;
+  return new Map([
+    [rowAxis, stepFor(look.extent(rowAxis), height)],
+    [columnAxis, stepFor(look.extent(columnAxis), width)],
+  ]);
 }
 
 /** @param {number} extent @param {number} pixels @returns {number} the step that reads no more than there are pixels */

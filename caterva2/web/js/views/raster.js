@@ -3,8 +3,8 @@
 import { ticks } from "../statistics.js";
 import { formatShort } from "../values.js";
 import { el, onResize, svg } from "./dom.js";
+import { listenForDrags, listenForKeys } from "./gestures.js";
 
-const LEFT = 52;
 const BOTTOM = 24;
 const TOP = 8;
 const RIGHT = 8;
@@ -37,7 +37,8 @@ export class Raster {
     this.plot = el(
       "div.v-plot",
       { tabindex: 0, role: "application", "aria-roledescription": "zoomable picture", "aria-label": label },
-      this.window, this.marks,
+      this.window,
+      this.marks,
     );
     this.readout = el("output.v-readout", { "aria-live": "off" }, HINT);
     this.element = el("div.v-raster", {}, el("div.v-picture", {}, this.plot, side ?? null), this.readout);
@@ -58,14 +59,20 @@ export class Raster {
     this.look = look;
     this.width = this.element.clientWidth || 640;
     const [rows, columns] = this.extents();
-    const room = { width: Math.max(120, this.width - LEFT - RIGHT - (this.side?.offsetWidth ?? 0)), height: roomHeight(this.width) };
+    this.left = 12 + 7 * Math.max(3, String(look.regions[look.axes[0]].stop).length);
+    const room = {
+      width: Math.max(120, this.width - this.left - RIGHT - (this.side?.offsetWidth ?? 0)),
+      height: roomHeight(this.width),
+    };
     const square = rows / columns < 8 && columns / rows < 8;
     const cell = Math.min(room.width / columns, room.height / rows);
     this.size = square
       ? { width: Math.max(columns * cell, 40), height: Math.max(rows * cell, 40) }
       : { width: room.width, height: Math.min(room.height, Math.max(120, rows * 24)) };
-    this.plot.style.width = `${this.size.width + LEFT + RIGHT}px`;
+    this.plot.style.width = `${this.size.width + this.left + RIGHT}px`;
     this.plot.style.height = `${this.size.height + TOP + BOTTOM}px`;
+    this.window.style.left = `${this.left}px`;
+    this.readout.style.paddingLeft = `${this.left}px`;
     this.window.style.width = `${this.size.width}px`;
     this.window.style.height = `${this.size.height}px`;
     this.placePixels();
@@ -85,7 +92,10 @@ export class Raster {
     this.canvas.height = plane.rows;
     const image = new ImageData(/** @type {any} */ (pixels), plane.columns, plane.rows);
     this.canvas.getContext("2d").putImageData(image, 0, 0);
-    this.cursor = { row: Math.min(this.cursor.row, plane.rows - 1), column: Math.min(this.cursor.column, plane.columns - 1) };
+    this.cursor = {
+      row: Math.min(this.cursor.row, plane.rows - 1),
+      column: Math.min(this.cursor.column, plane.columns - 1),
+    };
     this.placePixels();
     this.mark();
     if (this.pointed) this.point(this.cursor);
@@ -96,7 +106,8 @@ export class Raster {
     const { rows, columns, rowStep, columnStep, rowRegion, columnRegion } = this.plane;
     const [x, y] = [this.xOf(columnRegion.start), this.yOf(rowRegion.start)];
     Object.assign(this.canvas.style, {
-      left: `${x}px`, top: `${y}px`,
+      left: `${x}px`,
+      top: `${y}px`,
       width: `${this.xOf(columnRegion.start + columns * columnStep) - x}px`,
       height: `${this.yOf(rowRegion.start + rows * rowStep) - y}px`,
     });
@@ -119,9 +130,15 @@ export class Raster {
     const { width, height } = this.size;
     const whole = (low, high, most) => ticks(low, high - 1, most).filter(Number.isInteger);
     const across = whole(columns.start, columns.stop, Math.max(2, width / 70)).map((n) =>
-      svg("text", { x: LEFT + this.xOf(n + 0.5), y: TOP + height + 16, "text-anchor": "middle" }, formatShort(n, 9)));
+      svg(
+        "text",
+        { x: this.left + this.xOf(n + 0.5), y: TOP + height + 16, "text-anchor": "middle" },
+        formatShort(n, 9),
+      ),
+    );
     const down = whole(rows.start, rows.stop, Math.max(2, height / 40)).map((n) =>
-      svg("text", { x: LEFT - 6, y: TOP + this.yOf(n + 0.5) + 4, "text-anchor": "end" }, formatShort(n, 9)));
+      svg("text", { x: this.left - 6, y: TOP + this.yOf(n + 0.5) + 4, "text-anchor": "end" }, formatShort(n, 9)),
+    );
     this.spot = svg("rect.v-spot", { hidden: true, width: 0, height: 0 });
     this.band = svg("rect.v-band", { width: 0, height: 0 });
     this.marks.replaceChildren(...across, ...down, this.spot, this.band);
@@ -135,13 +152,22 @@ export class Raster {
     this.cursor = { row: clamp(row, rows - 1), column: clamp(column, columns - 1) };
     const [r, c] = [rowRegion.start + this.cursor.row * rowStep, columnRegion.start + this.cursor.column * columnStep];
     this.readout.textContent = `[${this.indexText(r, c)}] = ${this.describe(this.cursor.row, this.cursor.column)}`;
-    setBox(this.spot, LEFT + this.xOf(c), TOP + this.yOf(r), LEFT + this.xOf(c + columnStep), TOP + this.yOf(r + rowStep));
+    setBox(
+      this.spot,
+      this.left + this.xOf(c),
+      TOP + this.yOf(r),
+      this.left + this.xOf(c + columnStep),
+      TOP + this.yOf(r + rowStep),
+    );
   }
 
   indexText(row, column) {
     const [rowAxis, columnAxis] = this.look.axes;
-    return this.look.regions.map(({ start, stop }, axis) =>
-      axis === rowAxis ? row : axis === columnAxis ? column : stop - start > 1 ? ":" : start).join(", ");
+    return this.look.regions
+      .map(({ start, stop }, axis) =>
+        axis === rowAxis ? row : axis === columnAxis ? column : stop - start > 1 ? ":" : start,
+      )
+      .join(", ");
   }
 
   /** Zoom about the middle, or a place in the plot. @param {number} factor below 1 shows less */
@@ -178,45 +204,36 @@ export class Raster {
   listen() {
     const at = (event) => {
       const box = this.plot.getBoundingClientRect();
-      const x = Math.max(0, Math.min(event.clientX - box.left - LEFT, this.size.width));
+      const x = Math.max(0, Math.min(event.clientX - box.left - this.left, this.size.width));
       return { x, y: Math.max(0, Math.min(event.clientY - box.top - TOP, this.size.height)) };
     };
-    /** @type {{x: number, y: number}|null} */
-    let from = null;
     const plot = this.plot;
-    plot.addEventListener("pointerdown", (event) => {
-      if (event.button) return;
-      from = at(event);
-      plot.setPointerCapture(event.pointerId);
+    listenForDrags(plot, {
+      at,
+      moved: ({ x, y }, from) => {
+        this.readout.setAttribute("aria-live", "off");
+        this.pointAt(x, y);
+        if (from) setBox(this.band, this.left + from.x, TOP + from.y, this.left + x, TOP + y);
+      },
+      done: (from, to) => {
+        if (Math.hypot(to.x - from.x, to.y - from.y) < LEAST_DRAG) this.pointAt(to.x, to.y);
+        else this.zoomTo(from, to);
+      },
+      ended: () => setBox(this.band, 0, 0, 0, 0),
     });
-    plot.addEventListener("pointermove", (event) => {
-      const { x, y } = at(event);
-      this.readout.setAttribute("aria-live", "off");
-      this.pointAt(x, y);
-      if (from) setBox(this.band, LEFT + from.x, TOP + from.y, LEFT + x, TOP + y);
-    });
-    plot.addEventListener("pointerup", (event) => {
-      const to = at(event);
-      const start = from;
-      from = cancel();
-      if (!start) return;
-      if (Math.hypot(to.x - start.x, to.y - start.y) < LEAST_DRAG) this.pointAt(to.x, to.y);
-      else this.zoomTo(start, to);
-    });
-    const cancel = () => (setBox(this.band, 0, 0, 0, 0), null);
-    plot.addEventListener("pointercancel", () => (from = cancel()));
+    listenForKeys(plot, (key, shift) => this.key(key, shift));
     plot.addEventListener("dblclick", () => this.go(this.look.whole()));
-    plot.addEventListener("wheel", (event) => {
-      // The page scrolls, unless it is clear that the picture is meant.
-      if (!event.ctrlKey && document.activeElement !== plot) return;
-      event.preventDefault();
-      const { x, y } = at(event);
-      this.zoom(event.deltaY > 0 ? 1.25 : 0.8, x, y);
-    }, { passive: false });
-    plot.addEventListener("keydown", (event) => {
-      if (event.key === "Escape" && from) from = cancel();
-      else if (!event.ctrlKey && !event.metaKey && !event.altKey && this.key(event.key, event.shiftKey)) event.preventDefault();
-    });
+    plot.addEventListener(
+      "wheel",
+      (event) => {
+        // The page scrolls, unless it is clear that the picture is meant.
+        if (!event.ctrlKey && document.activeElement !== plot) return;
+        event.preventDefault();
+        const { x, y } = at(event);
+        this.zoom(event.deltaY > 0 ? 1.25 : 0.8, x, y);
+      },
+      { passive: false },
+    );
   }
 
   pointAt(x, y) {
@@ -226,7 +243,10 @@ export class Raster {
     const regions = this.look.axes.map((axis) => this.look.regions[axis]);
     const row = regions[0].start + (y / this.size.height) * rows;
     const column = regions[1].start + (x / this.size.width) * columns;
-    this.point({ row: Math.floor((row - rowRegion.start) / rowStep), column: Math.floor((column - columnRegion.start) / columnStep) });
+    this.point({
+      row: Math.floor((row - rowRegion.start) / rowStep),
+      column: Math.floor((column - columnRegion.start) / columnStep),
+    });
   }
 
   zoomTo(one, other) {
@@ -237,13 +257,17 @@ export class Raster {
       const low = start + Math.floor((Math.min(a, b) / length) * extent);
       return { start: low, stop: Math.max(low + 1, start + Math.ceil((Math.max(a, b) / length) * extent)) };
     };
-    this.go(this.look
-      .withRegion(rowAxis, span(one.y, other.y, rowAxis, this.size.height, rows))
-      .withRegion(columnAxis, span(one.x, other.x, columnAxis, this.size.width, columns)));
+    this.go(
+      this.look
+        .withRegion(rowAxis, span(one.y, other.y, rowAxis, this.size.height, rows))
+        .withRegion(columnAxis, span(one.x, other.x, columnAxis, this.size.width, columns)),
+    );
   }
 
   key(key, shift) {
-    const [down, right] = { ArrowDown: [1, 0], ArrowUp: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1] }[key] ?? [0, 0];
+    const [down, right] = { ArrowDown: [1, 0], ArrowUp: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1] }[key] ?? [
+      0, 0,
+    ];
     if ((down || right) && shift) this.pan(down / 4, right / 4);
     else if (down || right) {
       this.readout.setAttribute("aria-live", "polite");

@@ -4,7 +4,7 @@ import { dtypeName, isNumeric, parseDtype } from "../dtypes.js";
 import { parseNpy } from "../npy.js";
 import { formatCount, formatValue } from "../values.js";
 import { ArrayView } from "./arrayview.js";
-import { el, newId } from "./dom.js";
+import { el, menu, newId } from "./dom.js";
 import { Grid } from "./grid.js";
 
 // Rows of a condition are found as the table is scrolled: so many more are assumed until the end is seen.
@@ -13,7 +13,9 @@ const MOST_SINGLE = 6;
 
 /** @param {any} info of GET /api/info */
 export function canView(info) {
-  return Array.isArray(info.shape) && info.shape.length === 1 && Array.isArray(info.dtype?.names) && !info.shape.includes(0);
+  return (
+    Array.isArray(info.shape) && info.shape.length === 1 && Array.isArray(info.dtype?.names) && !info.shape.includes(0)
+  );
 }
 
 export class RecordsView extends ArrayView {
@@ -27,14 +29,21 @@ export class RecordsView extends ArrayView {
   }
 
   get fields() {
-    const chosen = this.state.columns?.split(",").map(decodeURIComponent);
-    const fields = this.dtype.fields.filter(({ name }) => chosen?.includes(name));
+    const chosen = this.state.columns?.split(",");
+    const fields = this.dtype.fields.filter(({ name }) => chosen?.includes(encodeURIComponent(name)));
     return fields.length ? fields : this.dtype.fields;
   }
 
   filterForm() {
     const id = newId("filter");
-    const input = el("input.v-wide", { id, type: "search", value: this.state.filter ?? "", placeholder: this.exampleFilter(), autocomplete: "off", spellcheck: "false" });
+    const input = el("input.v-wide", {
+      id,
+      type: "search",
+      value: this.state.filter ?? "",
+      placeholder: this.exampleFilter(),
+      autocomplete: "off",
+      spellcheck: "false",
+    });
     const apply = () => {
       const filter = input.value.trim() || undefined;
       if (filter !== this.state.filter) this.change({ filter, row: undefined }, () => this.buildGrid());
@@ -44,8 +53,13 @@ export class RecordsView extends ArrayView {
       event.preventDefault();
       apply();
     };
-    return el("form.v-field", { role: "search", "aria-label": "Rows", onsubmit: submit },
-      el("label", { for: id }, "Rows where"), input, el("button.v-button", { type: "submit" }, "Show"));
+    return el(
+      "form.v-field",
+      { role: "search", "aria-label": "Rows", onsubmit: submit },
+      el("label", { for: id }, "Rows where"),
+      input,
+      el("button.v-button", { type: "submit" }, "Show"),
+    );
   }
 
   exampleFilter() {
@@ -55,7 +69,11 @@ export class RecordsView extends ArrayView {
 
   columnChoice() {
     const boxes = this.dtype.fields.map(({ name, dtype }) => {
-      const box = el("input", { type: "checkbox", value: name, checked: this.fields.some((field) => field.name === name) });
+      const box = el("input", {
+        type: "checkbox",
+        value: name,
+        checked: this.fields.some((field) => field.name === name),
+      });
       return { box, label: el("label.v-check", {}, box, ` ${name} `, el("span.v-muted", {}, dtypeName(dtype))) };
     });
     const chosen = () => {
@@ -64,7 +82,10 @@ export class RecordsView extends ArrayView {
       this.change({ columns: all ? undefined : names.map(encodeURIComponent).join(",") }, () => this.buildGrid());
     };
     for (const { box } of boxes) box.addEventListener("change", chosen);
-    return el("details.v-menu", {}, el("summary", {}, "Columns"), el("div.v-checks", {}, ...boxes.map(({ label }) => label)));
+    return menu(
+      "Columns",
+      boxes.map(({ label }) => label),
+    );
   }
 
   buildGrid() {
@@ -89,25 +110,53 @@ export class RecordsView extends ArrayView {
     this.grid.layout();
   }
 
+  /** @param {import("../dtypes.js").Field} field @returns {import("./grid.js").Column} */
   column({ name, dtype, shape }) {
-    const sorted = this.state.sortby === name;
-    const sort = () => this.change({ sortby: sorted ? undefined : name, row: undefined }, () => this.buildGrid());
-    const label = sorted ? `${name}: sorted, ascending; show in the order of the array` : `Sort by ${name}`;
+    /** @type {"ascending"|"descending"|null} */
+    const sorted = this.state.sortby === name ? (this.state.order === "descending" ? "descending" : "ascending") : null;
+    const [title, next] = this.nextOrder(name, sorted);
+    const sort = () => this.change({ ...next, row: undefined }, () => this.buildGrid());
     const sortable = !shape.length && dtype.kind !== "r";
-    const mark = el("span", { "aria-hidden": "true" }, sorted ? " \u2191" : "");
+    const mark = el(
+      "span",
+      { "aria-hidden": "true" },
+      { ascending: "\u00a0\u2191", descending: "\u00a0\u2193" }[sorted] ?? "",
+    );
     const header = sortable
-      ? el("button.v-sort", { type: "button", title: label, onclick: sort }, el("span", {}, name), mark)
+      ? el("button.v-sort", { type: "button", title, onclick: sort }, el("span", {}, name), mark)
       : el("span", {}, name);
-    const wide = { S: 10 * dtype.size, U: 2.5 * dtype.size, M: 230, c: 200, r: 260 }[dtype.kind] ?? 110;
-    const width = Math.max(90, Math.min(320, (shape.length ? 220 : wide) + 16), name.length * 9 + 36);
+    const wide =
+      { S: 10 * dtype.size, U: 2.5 * dtype.size, M: 190, c: 200, r: 40 + 60 * (dtype.fields?.length ?? 0) }[
+        dtype.kind
+      ] ?? 110;
+    const width = Math.max(
+      90,
+      Math.min(320, (shape.length ? 40 + 65 * shape.reduce((a, b) => a * b, 1) : wide) + 16),
+      name.length * 9 + 36,
+    );
     return { width, header, numeric: isNumeric(dtype) && !shape.length && dtype.kind !== "b", sorted };
   }
 
+  /** @returns {[string, import("./arrayview.js").State]} what a press on the name does */
+  nextOrder(name, sorted) {
+    if (!sorted) return [`Sort by ${name}`, { sortby: name, order: undefined }];
+    if (sorted === "ascending") return [`Sort by ${name}, the greatest first`, { sortby: name, order: "descending" }];
+    return ["Show in the order of the array", { sortby: undefined, order: undefined }];
+  }
+
   async load(fields, [start, stop], signal) {
-    const query = { slice_: `${start}:${stop}`, filter: this.state.filter, sortby: this.state.sortby };
+    // From the end, whose number need not be known.
+    const slice_ =
+      this.state.sortby && this.state.order === "descending" ? `${-1 - start}:${-1 - stop}:-1` : `${start}:${stop}`;
+    const query = { slice_, filter: this.state.filter, sortby: this.state.sortby };
     const width = fields.reduce((sum, { dtype }) => sum + dtype.size, 0);
     const single = fields.length <= MOST_SINGLE && width * 2 <= this.dtype.size;
-    const read = single ? await this.loadFields(fields, query, signal) : await this.loadRecords(fields, query, signal);
+    const load = single ? this.loadFields(fields, query, signal) : this.loadRecords(fields, query, signal);
+    const read = await load.catch((error) => {
+      // A condition that is refused has no rows.
+      if (!signal.aborted && !start && !this.known) this.grid.setRows(0);
+      throw error;
+    });
     if (!this.known) this.found(start, read.length, stop - start);
     return (row, column) => (row - start < read.length ? read.text(row - start, column) : undefined);
   }
@@ -121,7 +170,9 @@ export class RecordsView extends ArrayView {
   /** A few narrow columns of wide records: the other fields need not be sent. */
   async loadFields(fields, query, signal) {
     const arrays = await Promise.all(
-      fields.map(async ({ name }) => parseNpy(await this.api.array(this.dataset.path, { ...query, field: name }, { signal }))),
+      fields.map(async ({ name }) =>
+        parseNpy(await this.api.array(this.dataset.path, { ...query, field: name }, { signal })),
+      ),
     );
     const text = (row, column) => {
       const array = arrays[column];
@@ -145,7 +196,10 @@ export class RecordsView extends ArrayView {
   say() {
     const total = formatCount(this.dataset.info.shape[0]);
     if (!this.state.filter) this.count.textContent = `${total} rows`;
-    else this.count.textContent = this.known ? `${formatCount(this.end)} of ${total} rows` : `${formatCount(this.end)} or more of ${total} rows`;
+    else
+      this.count.textContent = this.known
+        ? `${formatCount(this.end)} of ${total} rows`
+        : `${formatCount(this.end)} or more of ${total} rows`;
   }
 
   positioned(row) {

@@ -38,6 +38,7 @@ import * as text from "./text.js";
  *     state by an event "view-state" of its host, whose detail is the whole state
  */
 
+/** @type {[string, any, any][]} */
 const KINDS = [
   ["image", image, image.ImageView],
   ["records", records, records.RecordsView],
@@ -57,8 +58,8 @@ const KINDS = [
  * @returns {Kind[]} never empty; the first is the one to begin with
  */
 export function viewsFor({ path, info }) {
-  const found = KINDS.filter(([, module]) => /** @type {any} */ (module).canView(info, path));
+  const found = KINDS.filter(([, module]) => module.canView(info, path));
   // The records' own table is the better one.
   const kinds = found.some(([key]) => key === "records") ? found.filter(([key]) => key !== "table") : found;
-  return kinds.map(([key, , View]) => ({ key, title: /** @type {any} */ (View).title, View }));
+  return kinds.map(([key, , View]) => ({ key, title: View.title, View }));
 }

@@ -25,7 +25,7 @@ export class TableView extends ArrayView {
       this.body.append(el("p.v-note", {}, `This array is empty: its shape is (${shape.join(", ")}).`));
       return;
     }
-    this.dtype = parseDtype(this.dataset.info.dtype);
+    this.dtype = dtypeOf(this.dataset.info.dtype);
     this.buildChoices();
     this.look = Look.of(shape, Math.min(shape.length, 2), this.state);
     this.axes = new AxesControl({ look: this.look, names: ["Rows", "Columns"], onlook: (look) => this.moved(look) });
@@ -37,7 +37,9 @@ export class TableView extends ArrayView {
     if (this.dtype.kind !== "r") return;
     const fields = this.dtype.fields.map(({ name, dtype }) => [name, `${name} (${dtypeName(dtype)})`]);
     const change = (changes) => this.change(changes, () => this.buildGrid());
-    this.controls.append(stateChoice(change, "field", "Field", [["", "all fields"], ...fields], this.state.field).element);
+    this.controls.append(
+      stateChoice(change, "field", "Field", [["", "all fields"], ...fields], this.state.field).element,
+    );
   }
 
   buildGrid() {
@@ -64,8 +66,13 @@ export class TableView extends ArrayView {
     this.grid.layout();
   }
 
+  /** @returns {string|undefined} the only field that is wanted */
+  get field() {
+    return this.dtype.fields?.find(({ name }) => name === this.state.field)?.name;
+  }
+
   get columnWidth() {
-    if (this.look.axes.length < 2 || (this.dtype.kind === "r" && !this.state.field)) return 320;
+    if (this.look.axes.length < 2 || (this.dtype.kind === "r" && !this.field)) return 320;
     return { c: 210, S: 170, U: 170, M: 230, f: 120 }[this.dtype.kind] ?? 100;
   }
 
@@ -76,9 +83,12 @@ export class TableView extends ArrayView {
       input.addEventListener("change", () => input.value !== "" && go(Number(input.value)));
       return most > 1 ? el("span.v-field", {}, el("label", { for: id }, label), input) : null;
     };
-    return el("div.v-controls", {},
+    return el(
+      "div.v-controls",
+      {},
       field("Go to row", rows, (row) => this.grid.goTo(row)),
-      field("Go to column", columns, (column) => this.grid.goTo(this.grid.row, column)));
+      field("Go to column", columns, (column) => this.grid.goTo(this.grid.row, column)),
+    );
   }
 
   positioned(row, column) {
@@ -90,7 +100,8 @@ export class TableView extends ArrayView {
     const turned = look.axes.join() !== this.look.axes.join();
     this.look = look;
     this.change({ ...look.toState(), ...(turned ? { row: undefined, column: undefined } : {}) }, () =>
-      turned ? this.buildGrid() : this.grid.reload());
+      turned ? this.buildGrid() : this.grid.reload(),
+    );
   }
 
   async refresh() {
@@ -102,7 +113,7 @@ export class TableView extends ArrayView {
     let look = this.look;
     if (rowAxis !== undefined) look = look.withRegion(rowAxis, { start: rows[0], stop: rows[1] });
     if (columnAxis !== undefined) look = look.withRegion(columnAxis, { start: columns[0], stop: columns[1] });
-    const query = { slice_: look.text(), field: this.state.field || undefined };
+    const query = { slice_: look.text(), field: this.field };
     const array = parseNpy(await this.api.array(this.dataset.path, query, { signal }));
     const [height, width] = [rows[1] - rows[0], columns[1] - columns[0]];
     const items = array.size / (height * width);
@@ -118,6 +129,15 @@ export class TableView extends ArrayView {
   destroy() {
     this.grid?.destroy();
     super.destroy();
+  }
+}
+
+/** @returns {import("../dtypes.js").Dtype} raw bytes for what is unknown here; the values come with a dtype of their own */
+function dtypeOf(form) {
+  try {
+    return parseDtype(form);
+  } catch {
+    return { kind: "V", size: 1, little: true };
   }
 }
 
