@@ -1,0 +1,82 @@
+"""The web client as the subscriber serves it, in a browser; what goes wrong in it is an error here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import axe_playwright_python
+from playwright.sync_api import Browser, Page
+
+from tests.support.waiting import wait_until
+
+_AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
+_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+class Visit:
+    """A page of the client.
+
+    Attributes:
+        page: Playwright's page.
+        problems: console errors, policy violations, uncaught errors and requests to others, so far.
+    """
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.url = url
+        self.problems: list[str] = []
+        page.on("console", lambda message: self._note(message.type, message.text))
+        page.on("pageerror", lambda error: self.problems.append(f"uncaught: {error}"))
+        page.on("request", lambda request: self._check(request.url))
+
+    def go(self, path: str) -> Page:
+        """Open an address, and wait until its page is shown."""
+        self.page.goto(f"{self.url}/{path}")
+        self.shown()
+        return self.page
+
+    def shown(self) -> None:
+        """Wait until a page is shown, and nothing is being loaded."""
+        self.page.wait_for_selector("body[data-shown]", timeout=15_000)
+        wait_until(lambda: not self.page.locator("[aria-busy], .v-waiting").count(), "the page to have loaded")
+
+    def look(self, file: Path) -> None:
+        """Take a screenshot, and check that everybody can use the page."""
+        self.page.screenshot(path=file)
+        assert [] == self.violations()
+
+    def violations(self) -> list[str]:
+        """What axe-core finds wrong; it is put in by the browser's debugger, past the page's policy."""
+        if not self.page.evaluate("'axe' in window"):
+            self.page.evaluate(_AXE.read_text())
+        tags = json.dumps(_TAGS)
+        found = self.page.evaluate(f"axe.run(document, {{runOnly: {tags}, resultTypes: ['violations']}})")
+        return [
+            f"{one['id']}: {one['help']}: {[node['html'][:200] for node in one['nodes']][:3]}"
+            for one in found["violations"]
+        ]
+
+    def _note(self, kind: str, text: str) -> None:
+        if kind in {"error", "warning"}:
+            self.problems.append(f"{kind}: {text}")
+
+    def _check(self, url: str) -> None:
+        if not url.startswith((self.url, "blob:", "data:", "chrome")):
+            self.problems.append(f"a request to {url}")
+
+
+@contextmanager
+def visit(
+    browser: Browser, url: str, *, width: int = 1280, theme: Literal["light", "dark"] = "light"
+) -> Iterator[Visit]:
+    """Give a page of its own context."""
+    height = 844 if width < 500 else 900
+    context: Any = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
+    try:
+        yield Visit(context.new_page(), url)
+    finally:
+        context.close()

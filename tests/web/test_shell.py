@@ -1,0 +1,153 @@
+"""The web client as a whole, in a browser: journeys of a user, of a superuser, and on a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from caterva2.example import write_example
+from tests.integration.chain.daemons import PASSWORD, Chain, add_users, running_chain
+from tests.web.pages import launch
+from tests.web.shell import Visit, visit
+
+ADMIN = "admin@example.com"
+HOSTILE = "<img src=x onerror=alert(1)>.txt"
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
+    """A subscriber with users, of the example root."""
+    directory = tmp_path_factory.mktemp("shell")
+    write_example(directory / "foo")
+    (directory / "foo" / HOSTILE).write_text("<script>alert(1)</script>")
+    with running_chain(directory, secret="x" * 32, register=True) as running:
+        add_users(running, superusers=[ADMIN])
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """The browser of all these tests."""
+    with sync_playwright() as playwright:
+        opened = launch(playwright)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def client(browser: Any, chain: Chain) -> Iterator[Visit]:
+    """A page; after a test nothing may have gone wrong in it."""
+    with visit(browser, chain.subscriber.url) as page:
+        yield page
+        assert [] == page.problems
+
+
+def test_a_user(client: Visit, chain: Chain) -> None:
+    """Register, browse, see a change and a deletion as they happen, log out."""
+    page = client.go("")
+    page.get_by_role("link", name="Register").first.click()
+    page.get_by_label("E-mail address").fill("user@example.com")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Register").click()
+    expect(page.get_by_role("link", name="user@example.com")).to_be_visible()
+
+    tree = page.get_by_role("tree")
+    tree.get_by_role("treeitem", name="foo").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("foo")
+    page.get_by_role("main").get_by_role("link", name="README.md").click()
+    client.shown()
+    expect(page.get_by_role("main")).to_contain_text("Header example")
+
+    (chain.root / "README.md").write_text("# Another header")
+    expect(page.get_by_role("main")).to_contain_text("Another header")
+    expect(page.locator(".told")).to_contain_text("updated")
+    (chain.root / "later").mkdir()
+    (chain.root / "later/new.txt").write_text("new")
+    expect(tree.get_by_role("treeitem", name="later")).to_be_visible()
+    (chain.root / "README.md").unlink()
+    expect(page.get_by_role("main").get_by_role("alert")).to_contain_text("deleted")
+
+    page.go_back()
+    expect(page.get_by_role("heading", level=1)).to_have_text("foo")
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("link", name="Log in").first).to_be_visible()
+
+
+def test_keyboard(client: Visit) -> None:
+    """Search, go through the tree and open a dataset without a mouse; hostile names and contents do nothing."""
+    page = client.go("")
+    page.keyboard.press("/")
+    page.keyboard.type("dir1 3d")
+    expect(page.locator(".found")).to_have_text("1 dataset found")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("ds-3d.b2nd")
+    client.shown()
+    page.keyboard.press("/")
+    page.keyboard.type("onerror")
+    expect(page.locator(".found")).to_have_text("1 dataset found")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text(HOSTILE)
+    client.shown()
+    expect(page.get_by_role("main")).to_contain_text("<script>alert(1)</script>")
+
+
+def test_a_superuser(client: Visit, tmp_path: Path) -> None:
+    """Refused and let in; adds and removes a user, and changes the password."""
+    page = client.go("login")
+    page.get_by_label("E-mail address").fill(ADMIN)
+    page.get_by_label("Password").fill("wrong password")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("alert")).to_have_text("E-mail address or password is wrong.")
+    # The browser says itself that the server refused.
+    client.problems.clear()
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_role("link", name="Users").click()
+    page.get_by_label("E-mail address").fill("new@example.com")
+    page.get_by_role("button", name="Add").click()
+    expect(page.get_by_text("User added")).to_be_visible()
+    client.look(tmp_path / "users.png")
+    page.get_by_role("button", name="Remove new@example.com").click()
+    page.get_by_role("dialog").get_by_role("button", name="Remove").click()
+    expect(page.get_by_text("User deleted")).to_be_visible()
+    page.get_by_role("link", name=ADMIN).click()
+    page.get_by_label("Present password").fill(PASSWORD)
+    page.get_by_label("New password").fill(PASSWORD + "x")
+    page.get_by_role("button", name="Change the password").click()
+    expect(page.get_by_text("The password is changed")).to_be_visible()
+    client.look(tmp_path / "account.png")
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")])
+def test_looks(browser: Any, chain: Chain, tmp_path: Path, width: int, theme: Literal["light", "dark"]) -> None:
+    """Everybody can use every page, in every form; a screenshot of each is in `tmp_path`."""
+    pages = ("", "login", "register", "view/foo", "view/foo/dir1/ds-2d.b2nd", "view/foo/ds-1d-fields.b2nd")
+    with visit(browser, chain.subscriber.url, width=width, theme=theme) as client:
+        for i, path in enumerate(pages):
+            page = client.go(path)
+            client.look(tmp_path / f"{i}.png")
+
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+        if width < 500:
+            page.get_by_role("button", name="Datasets").click()
+            expect(page.get_by_role("tree")).to_be_visible()
+            client.look(tmp_path / "side.png")
+        assert [] == client.problems
+
+
+def test_lost_and_found(browser: Any, chain: Chain) -> None:
+    """A lost connection is said, and recovers by itself."""
+    with visit(browser, chain.subscriber.url) as client:
+        page = client.go("view/foo/ds-1d.b2nd")
+        expect(page.locator(".live")).to_have_text("Live")
+        chain.subscriber.stop()
+        expect(page.locator(".live")).to_have_text("Connection lost")
+        chain.subscriber.start()
+        expect(page.locator(".live")).to_have_text("Live", timeout=15_000)
+
+        assert [] == [text for text in client.problems if "ERR_" not in text]
