@@ -213,13 +213,13 @@ class SessionInfo(Model):
     Attributes:
         user: who is logged in; None is nobody.
         users: whether there are users at all.
-        register: whether anybody may become one.
+        registration: whether anybody may become one.
         mail: whether links for another password are sent.
     """
 
     user: SessionUser | None
     users: bool
-    register: bool
+    registration: bool
     mail: bool
 
 

@@ -69,7 +69,7 @@ async def get_session(request: Request) -> Response:
     user = SessionUser(email=caller.email, superuser=caller.superuser) if caller.known else None
     users = state.accounts is not None
     info = SessionInfo(
-        user=user, users=users, register=users and state.settings.register, mail=users and state.mailer is not None
+        user=user, users=users, registration=users and state.settings.register, mail=users and state.mailer is not None
     )
     return json_response(info, headers={"Cache-Control": "no-store"})
 

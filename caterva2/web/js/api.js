@@ -24,7 +24,7 @@ const WORDS = {
 
 /**
  * @typedef {{email: string, superuser: boolean}} User
- * @typedef {{user: User|null, users: boolean, register: boolean, mail: boolean}} Session
+ * @typedef {{user: User|null, users: boolean, registration: boolean, mail: boolean}} Session
  * @typedef {{path: string, kind: "array"|"frame"|"file", nbytes: number, mtime: number}} Entry
  * @typedef {{signal?: AbortSignal, headers?: Record<string, string>, json?: unknown, form?: Record<string, string>, keepalive?: boolean}} Options
  */

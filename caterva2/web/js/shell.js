@@ -1,5 +1,6 @@
 // The frame of all pages: the top, the side, the page that the address names, and what all of them use.
 
+import { Actions } from "./actions/actions.js";
 import { Live } from "./live.js";
 import { AccountPage } from "./pages/account.js";
 import { DatasetPage } from "./pages/dataset.js";
@@ -35,16 +36,17 @@ export class Shell {
   constructor(api) {
     this.api = api;
     /** @type {import("./api.js").Session} */
-    this.session = { user: null, users: false, register: false, mail: false };
+    this.session = { user: null, users: false, registration: false, mail: false };
     this.live = new Live(api);
     this.catalog = new Catalog(api, this.live);
     this.main = /** @type {HTMLElement} */ (document.getElementById("main"));
     this.side = /** @type {HTMLElement} */ (document.getElementById("side"));
     this.router = new Router(api.root, (place, how) => void this.show(place, how));
+    this.actions = new Actions(this);
     this.top = new Top(/** @type {HTMLElement} */ (document.getElementById("top")), this);
     this.sidebar = new Sidebar(this.side, this.catalog, {
       href: (path) => api.viewUrl(path),
-      go: (path) => this.router.go(api.viewUrl(path)),
+      go: (path) => this.open(path),
     });
     /** @type {Page|null} */
     this.page = null;
@@ -55,6 +57,11 @@ export class Shell {
     });
     document.addEventListener("open-side", () => this.openSide(true));
     document.addEventListener("keydown", (event) => event.key === "Escape" && this.openSide(false));
+  }
+
+  /** @param {string} path of a dataset or folder, to be shown */
+  open(path) {
+    this.router.go(this.api.viewUrl(path));
   }
 
   async begin() {

@@ -56,7 +56,7 @@ export class Top {
     if (user?.superuser) links.push(link("users", "Users"));
     if (user?.superuser) links.push(link("status", "Status"));
     if (user) links.push(el("a.mail", { href: api.pageUrl("account"), title: `Account of ${user.email}` }, user.email), el("button.quiet", { type: "button", onclick: () => void this.leave() }, "Log out"));
-    else if (session.users) links.push(link("login", "Log in"), session.register ? link("register", "Register") : null);
+    else if (session.users) links.push(link("login", "Log in"), session.registration ? link("register", "Register") : null);
     this.links.replaceChildren(...links.filter(Boolean));
     this.links.hidden = !links.length;
   }

@@ -40,6 +40,7 @@ export class DatasetPage {
       this.dataset = { path, info: await this.shell.api.info(path, { signal: this.ended.signal }) };
       this.build();
     }
+    this.tools?.update(part(state));
     await this.choose(key);
   }
 
@@ -51,6 +52,7 @@ export class DatasetPage {
       this.actions,
       el("div.dataset", {}, el("div.look", {}, this.tabs, el("h2.unseen", {}, "View"), this.stage), this.aside),
     );
+    this.tools = this.shell.actions.forDataset(this.actions, this.dataset);
     this.describe();
   }
 
@@ -81,6 +83,7 @@ export class DatasetPage {
 
   note(state) {
     this.state = state;
+    this.tools?.update(part(state));
     this.shell.router.note({ view: this.kind, ...state });
   }
 
@@ -129,5 +132,11 @@ export class DatasetPage {
     clearTimeout(this.timer);
     this.ended.abort();
     this.view?.destroy();
+    this.tools?.destroy();
   }
+}
+
+/** What of the dataset a state names, for those who take it away. */
+function part({ slice, field, filter, sortby }) {
+  return { slice, field, filter, sortby };
 }

@@ -39,6 +39,7 @@ export class FolderPage {
     await this.shell.catalog.load(name);
     if (!this.folder) throw new ApiError(404, `${path} does not exist: it is neither a dataset nor a folder.`);
     this.host.replaceChildren(el("section.page", {}, crumbs(path, this.shell.api), el("h1", {}, path.split("/").at(-1)), this.lead, this.notice, this.actions, this.table, this.empty, this.more));
+    this.tools ??= this.shell.actions.forFolder(this.actions, path, this.host);
     this.fill();
   }
 
@@ -92,6 +93,7 @@ export class FolderPage {
 
   destroy() {
     clearTimeout(this.timer);
+    this.tools?.destroy();
     this.ended.abort();
   }
 }

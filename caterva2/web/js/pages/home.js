@@ -16,7 +16,7 @@ export class HomePage {
 
   async show() {
     const { session, api } = this.shell;
-    const hint = session.users && !session.user ? el("p.lead", {}, "Some of it may be for users only: ", el("a", { href: api.pageUrl("login") }, "log in"), session.register ? " or " : "", session.register ? el("a", { href: api.pageUrl("register") }, "register") : "", ".") : null;
+    const hint = session.users && !session.user ? el("p.lead", {}, "Some of it may be for users only: ", el("a", { href: api.pageUrl("login") }, "log in"), session.registration ? " or " : "", session.registration ? el("a", { href: api.pageUrl("register") }, "register") : "", ".") : null;
     this.host.replaceChildren(el("section.page", {}, el("h1", {}, "Roots"), hint, this.list));
     this.fill();
   }

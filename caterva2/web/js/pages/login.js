@@ -49,7 +49,7 @@ export class LoginPage extends FormPage {
       "Log in",
       form([address.element, password.element], { action: "Log in", submit }),
       el("p.beside", {}, session.mail ? this.link("forgot-password", "Forgot the password?") : "Forgot the password? A superuser can make you a link for another one."),
-      session.register ? el("p.beside", {}, "No account yet? ", this.link("register", "Register")) : null,
+      session.registration ? el("p.beside", {}, "No account yet? ", this.link("register", "Register")) : null,
     );
     address.input.focus();
   }
@@ -59,7 +59,7 @@ export class RegisterPage extends FormPage {
   async show({ query }) {
     const { api, session } = this.shell;
     this.title = "Register";
-    if (!session.register) return this.refuse("Nobody can register here: ask those who run this subscriber for an account.");
+    if (!session.registration) return this.refuse("Nobody can register here: ask those who run this subscriber for an account.");
     const address = email();
     const password = newPassword();
     const submit = async () => {
