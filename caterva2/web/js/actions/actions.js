@@ -14,7 +14,7 @@ import { Uploads, chooseButtons, dropZone } from "./uploads.js";
  * @typedef {object} Shell what is used of `js/shell.js`
  * @property {import("./calls.js").Api} api
  * @property {{user: object|null}} session
- * @property {(path: string) => void} open shows a dataset or folder
+ * @property {{go: (url: string) => void}} router
  *
  * @typedef {{update: (part: object) => void, destroy: () => void}} Tools
  */
@@ -36,11 +36,16 @@ export class Actions {
     this.quota = null;
   }
 
+  /** Show a dataset or folder. @param {string} path */
+  open(path) {
+    this.shell.router.go(this.shell.api.viewUrl(path));
+  }
+
   /** Follow what is shown to its new name, and away from what is no more; the rest is told by the events. */
   changed(path, before) {
     const shown = this.shown?.path ?? "";
     if (before && (shown === before || shown.startsWith(`${before}/`))) {
-      this.shell.open(path ? path + shown.slice(before.length) : parentOf(before));
+      this.open(path ? path + shown.slice(before.length) : parentOf(before));
     }
     this.quota?.update();
   }
@@ -115,7 +120,7 @@ export class Actions {
 
   async expression(operand) {
     const made = await askExpression(this.calls, { operand });
-    if (made) this.shell.open(made);
+    if (made) this.open(made);
   }
 }
 
