@@ -267,6 +267,8 @@ def test_what_is_shown_follows(actions: ActionsPage, client: Client) -> None:
     page.get_by_role("button", name="Remove").click()
 
     assert ["/view/@personal/shown/b.txt", "/view/@personal/shown"] == page.evaluate("window.parts.opened")
+    page.evaluate("window.parts.tools.update({ sortby: 'a', order: 'descending', view: 'records' })")
+    assert 'rows(sortby="a", slice_="::-1")' in (page.locator("code").first.text_content() or "")
     page.evaluate("window.parts.tools.destroy()")
     assert 0 == page.get_by_role("button", name="Take away").count()
     assert [] == actions.problems()

@@ -16,7 +16,7 @@ import { Uploads, chooseButtons, dropZone } from "./uploads.js";
  * @property {{user: object|null}} session
  * @property {{go: (url: string) => void}} router
  *
- * @typedef {{update: (part: object) => void, destroy: () => void}} Tools
+ * @typedef {{update: (state: Record<string, string|undefined>) => void, destroy: () => void}} Tools
  */
 
 /** One for the life of the page. */
@@ -54,7 +54,7 @@ export class Actions {
    * Tools for the page of a dataset.
    * @param {HTMLElement} host
    * @param {{path: string, info: any}} dataset
-   * @returns {Tools} `update` is told what is looked at: slice, field, filter, sortby
+   * @returns {Tools} `update` is told the state of the view, as it stands in the URL
    */
   forDataset(host, dataset) {
     const { path, info } = dataset;
@@ -71,7 +71,7 @@ export class Actions {
     host.append(bar, panel);
     this.shown = dataset;
     return {
-      update: (part) => takeAway.update({ ...part, path, array }),
+      update: (state) => takeAway.update({ ...partOf(state), path, array }),
       destroy: () => this.left(dataset, bar, panel),
     };
   }
@@ -126,6 +126,12 @@ export class Actions {
 
 function button(text, act, kind = "") {
   return el(kind ? `button.a-button.${kind}` : "button.a-button", { type: "button", onclick: act }, text);
+}
+
+/** What a view's state says of the part that is looked at. */
+function partOf({ slice, field, filter, sortby, order }) {
+  const reversed = sortby && order === "descending" ? "::-1" : undefined;
+  return { slice: slice ?? reversed, field, filter, sortby };
 }
 
 function parentOf(path) {
