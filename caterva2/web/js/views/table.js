@@ -81,7 +81,7 @@ export class TableView extends ArrayView {
       const id = newId("go");
       const input = el("input", { id, type: "number", min: 0, max: most - 1, placeholder: `0\u2013${most - 1}` });
       input.addEventListener("change", () => input.value !== "" && go(Number(input.value)));
-      return most > 1 ? el("span.v-field", {}, el("label", { for: id }, label), input) : null;
+      return most > 24 ? el("span.v-field", {}, el("label", { for: id }, label), input) : null;
     };
     return el(
       "div.v-controls",
