@@ -1,5 +1,6 @@
 """Bad input from clients, from files in a root and from the bus: a clear 4xx or a dropped message, and no harm."""
 
+import contextlib
 import json
 import logging
 import random
@@ -75,7 +76,8 @@ def raw(chain: Chain, request: bytes, *, hang_up: bool = False) -> tuple[int, by
     with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=20) as connection:
         connection.sendall(request)
         if hang_up:
-            connection.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):  # it may have hung up itself
+                connection.shutdown(socket.SHUT_WR)
         answer = b""
         try:
             while piece := connection.recv(65536):
