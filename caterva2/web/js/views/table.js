@@ -66,9 +66,14 @@ export class TableView extends ArrayView {
     this.grid.layout();
   }
 
+  /** @override */
+  get selection() {
+    return { slice: this.sliceShown, field: this.field };
+  }
+
   /** @returns {string|undefined} the only field that is wanted */
   get field() {
-    return this.dtype.fields?.find(({ name }) => name === this.state.field)?.name;
+    return this.dtype?.fields?.find(({ name }) => name === this.state.field)?.name;
   }
 
   get columnWidth() {
