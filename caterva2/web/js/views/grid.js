@@ -10,6 +10,8 @@ const MOST_HEIGHT = 8_000_000;
 const BLOCK = { rows: 64, columns: 16 };
 const MOST_BLOCKS = 96;
 const PAUSE = 60;
+// Of a column that is cut off.
+const LEAST = 80;
 
 /** @typedef {{width: number, header: Node|string, numeric: boolean, sorted?: "ascending"|"descending"|null}} Column */
 /**
@@ -149,9 +151,11 @@ export class Grid {
     for (let c = this.column; c < this.columnCount; c += 1) {
       const column = { number: c, ...this.options.column(c) };
       room -= column.width;
-      // Half a number would be taken for another one.
-      if (room < 0 && shown.length) break;
-      shown.push(column);
+      // Half a number would be taken for another one; a text ends in dots.
+      if (room < 0 && column.numeric && shown.length) break;
+      if (room < 0 && shown.length) column.width += room;
+      if (column.width >= LEAST || !shown.length) shown.push(column);
+      if (room < 0) break;
     }
     return shown;
   }
@@ -180,7 +184,7 @@ export class Grid {
   }
 
   renderHead(columns) {
-    const key = columns.map(({ number }) => number).join();
+    const key = columns.map(({ number, width }) => `${number}:${width}`).join();
     if (this.headKey === key) return;
     this.headKey = key;
     const corner = el("td.v-corner", { "aria-colindex": 1 });
