@@ -2,8 +2,9 @@
 
 A rule has a pattern, a root's name or a path with `*` (any text in one name) and `**` (any number of names), and
 readers: everybody (`anonymous`), all who are logged in (`users`), or a list of e-mail addresses and groups (`@lab`). A
-pattern covers what is below it too: a rule for folders keeps what is in them. Of the rules that cover a path the most specific one counts
-alone: the one with more names before its first wildcard, then the one with more names, then the longer one.
+pattern covers what is below it too: a rule for folders keeps what is in them. Of the rules that cover a path the most
+specific one counts alone: the one with more names before its first wildcard, then the one with more names, then the
+longer one.
 """
 
 from __future__ import annotations

@@ -50,6 +50,7 @@ class State:
         accounts: the users; None if there are none.
         mailer: sends them mail; None if nothing is sent.
         writers: counts the threads that write; some wait for each other, which reads must not wait for.
+        mailing: counts the threads that send mail.
     """
 
     settings: SubscriberSettings
@@ -68,6 +69,7 @@ class State:
     accounts: Accounts | None
     mailer: Mailer | None
     writers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_MOST_WRITERS))
+    mailing: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(1))
 
     @property
     def users(self) -> Accounts:
