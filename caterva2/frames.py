@@ -277,6 +277,12 @@ def metalayers(head: bytes) -> list[bytes]:
         raise FrameError("the frame's metadata is damaged") from error
 
 
+def read_metalayers(pread: Pread, size: int) -> list[bytes]:
+    """The same of a frame that `pread(offset, length)` reads from, of `size` bytes at most; only its header is read."""
+    header_length, *_ = _read_header(pread, size)
+    return metalayers(pread(0, header_length))
+
+
 def _geometry(raw: bytes, layout: FrameLayout) -> Geometry | None:
     try:
         meta = msgpack.unpackb(raw, raw=True, strict_map_key=False)[13]

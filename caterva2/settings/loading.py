@@ -137,6 +137,11 @@ def _identifier(section: str, sources: list[Source]) -> str:
     given = next((s.sections[section]["id"] for s in sources if "id" in s.sections.get(section, {})), None)
     if given is not None and given.value:
         identifier = str(given.value)
+        if identifier in SECTIONS[section].model_fields:
+            raise SettingsError(
+                f"{given.place}: {identifier!r} is a setting, so [{section}.{identifier}] is no section of an ID:"
+                " use another one"
+            )
         if ids and identifier not in ids:
             raise SettingsError(
                 f"{given.place}: there is no section [{section}.{identifier}]: use one of {', '.join(ids)}"

@@ -2,8 +2,9 @@
 
 A rule has a pattern, a root's name or a path with `*` (any text in one name) and `**` (any number of names), and
 readers: everybody (`anonymous`), all who are logged in (`users`), or a list of e-mail addresses and groups (`@lab`). A
-pattern without wildcards covers what is below it too. Of the rules that cover a path the most specific one counts
-alone: the one with more names before its first wildcard, then the one with more names, then the longer one.
+pattern covers what is below it too: a rule for folders keeps what is in them. Of the rules that cover a path the most
+specific one counts alone: the one with more names before its first wildcard, then the one with more names, then the
+longer one.
 """
 
 from __future__ import annotations
@@ -148,11 +149,11 @@ def _expression(pattern: str, rest: str) -> str:
             raise _refused(pattern, "names are separated by one slash, and ** stands alone between two")
         literal = ("[^/]*".join(map(re.escape, segment.split("*")))) if segment != "**" else None
         parts.append("(?:[^/]+/)*" if literal is None else f"{literal}/")
-    # A slash is put behind the path's last name, and something may follow what has no wildcards.
     expression = "".join(parts)
     if parts[-1] == "(?:[^/]+/)*":
         return expression.removesuffix("(?:[^/]+/)*") + ".*"
-    return expression.removesuffix("/") + ("" if "*" in rest else "(?:/.*)?")
+    # What is named may be a folder: a rule that did not keep what is in it would keep nothing.
+    return expression.removesuffix("/") + "(?:/.*)?"
 
 
 def _members(pattern: str, readers: Sequence[str], groups: Mapping[str, Sequence[str]]) -> frozenset[str]:

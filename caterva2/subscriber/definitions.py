@@ -18,7 +18,7 @@ import numpy as np
 
 from caterva2.errors import Caterva2Error, ExpressionError, FrameError
 from caterva2.expressions import Expression
-from caterva2.frames import Skeleton, metalayers
+from caterva2.frames import read_metalayers
 from caterva2.paths import DatasetPath
 
 # Metadata that makes Blosc2 give something else than an array or a frame: expressions, references to other files.
@@ -83,8 +83,8 @@ def hollow_array(shape: tuple[int, ...], dtype: np.dtype[Any], **options: Any) -
 
 def is_definition(fd: int) -> bool:
     """Whether an open file is a stored expression."""
-    skeleton, _ = Skeleton.read(lambda offset, length: os.pread(fd, length, offset), os.fstat(fd).st_size)
-    return _KEY.encode() in metalayers(skeleton.head)
+    layers = read_metalayers(lambda offset, length: os.pread(fd, length, offset), os.fstat(fd).st_size)
+    return _KEY.encode() in layers
 
 
 def read_definition(path: DatasetPath, fd: int) -> Definition | None:

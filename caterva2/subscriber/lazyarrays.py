@@ -193,8 +193,14 @@ class LazyArrays:
 
     async def _run(self, whole: _Whole, work: Callable[[Computation], Awaitable[Result]], caller: Caller) -> Result:
         definition = whole.definition
+
+        async def possible(computation: Computation) -> Result:
+            # What is too large is refused here; in a thread, since millions of chunks take a second to be listed.
+            await asyncio.to_thread(hollow_info, computation)
+            return await work(computation)
+
         try:
-            return await self._evaluator.run(definition.expression, definition.operands, work, caller)
+            return await self._evaluator.run(definition.expression, definition.operands, possible, caller)
         except NotFoundError as error:
             pairs = [(name, str(path)) for name, path in definition.operands.items()]
             missing = [pair for pair in pairs if pair[1] in error.detail] or pairs

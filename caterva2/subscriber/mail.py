@@ -7,6 +7,7 @@ import smtplib
 import ssl
 from dataclasses import dataclass, field
 from email.message import EmailMessage
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from caterva2.errors import SettingsError
@@ -31,8 +32,8 @@ class Mailer:
     """Sends mail through an SMTP server (RFC 5321); what it does may block.
 
     Args:
-        server: its URL, `smtp://host:port` (which speaks TLS if it offers that, and must if there is a password) or
-            `smtps://host:port`.
+        server: its URL, `smtp://host:port` (which must offer STARTTLS, unless it is on this machine and has no
+            password) or `smtps://host:port`.
         sender: the address that mail comes from.
         urlbase: where links lead.
         username: the name to log in with; "" does not log in.
@@ -84,8 +85,16 @@ class Mailer:
         else:
             connection = smtplib.SMTP(host, port, timeout=_PATIENCE)
         with connection:
-            if parts.scheme == "smtp" and (connection.has_extn("starttls") or self.username):
+            # A link for another password is not sent in the clear, whoever on the way says that there is no TLS.
+            if parts.scheme == "smtp" and (self.username or not _is_loopback(host) or connection.has_extn("starttls")):
                 connection.starttls(context=context)
             if self.username:
                 connection.login(self.username, self.password)
             connection.send_message(message)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

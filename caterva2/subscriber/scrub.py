@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from caterva2.errors import Caterva2Error, NotFoundError
@@ -29,11 +29,13 @@ class Scrubber:
         catalog: what is known of the roots.
         mirrors: what is on disk.
         reader: fetches again what was wrong.
+        lets: whether the caller may read a dataset; others are left out.
     """
 
     catalog: Catalog
     mirrors: MirrorStore
     reader: Reader
+    lets: Callable[[DatasetPath], bool]
 
     def paths(self, path: DatasetPath) -> list[DatasetPath]:
         """The datasets at or below a path.
@@ -48,7 +50,8 @@ class Scrubber:
         names = [name for name in self.catalog.datasets(root.name) if name == path.name or name.startswith(start)]
         if path.name and not names:
             raise NotFoundError(f"{path} does not exist")
-        return [DatasetPath(path.root, name) for name in sorted(names)]
+        found = (DatasetPath(path.root, name) for name in sorted(names))
+        return [each for each in found if self.lets(each)]
 
     async def verify(self, path: DatasetPath) -> AsyncIterator[VerifyAnswer]:
         """Verify the mirrors at or below a path.

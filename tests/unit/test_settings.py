@@ -347,6 +347,9 @@ def test_bad_id(cwd: Path) -> None:
     """An ID becomes part of a directory's name, so it is checked."""
     with pytest.raises(SettingsError) as caught:
         load_subscriber({"id": "../x"}, {}, cwd)
+    for identifier in ("access", "groups"):
+        with pytest.raises(SettingsError, match=f"{identifier}' is a setting"):
+            load_subscriber({"id": identifier}, {}, cwd)
 
     assert str(caught.value).startswith("--id: '../x' is not an identifier")
 

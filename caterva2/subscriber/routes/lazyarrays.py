@@ -25,7 +25,7 @@ from caterva2.subscriber.callers import Caller
 from caterva2.subscriber.definitions import Definition
 from caterva2.subscriber.expressions import Computation
 from caterva2.subscriber.intake import ArraySpool, DefinitionSpool
-from caterva2.subscriber.lazyarrays import Stored, Version, chunks_of, hollow_info, template_of
+from caterva2.subscriber.lazyarrays import Stored, Version, chunks_of, template_of
 from caterva2.subscriber.routes.headers import INERT, disposition, headers_of
 from caterva2.subscriber.routes.outcomes import READING, WRITING
 from caterva2.subscriber.routes.state import State, state_of
@@ -172,8 +172,6 @@ async def _definition(
     state: State, caller: Caller, path: DatasetPath, definition: Definition, computation: Computation
 ) -> Upload:
     """The stored expression, still without its name."""
-    # What is too large is refused here, not only by each read.
-    hollow_info(computation)
     data = definition.frame(computation.form.shape, computation.form.dtype)
     with ExitStack() as stack:
         made = stack.enter_context(await in_thread(state, state.writes.begin, caller, path, make=DefinitionSpool))

@@ -54,6 +54,7 @@ class State:
         mailer: sends them mail; None if nothing is sent.
         site: the web client.
         writers: counts the threads that write; some wait for each other, which reads must not wait for.
+        mailing: counts the threads that send mail.
     """
 
     settings: SubscriberSettings
@@ -74,6 +75,7 @@ class State:
     mailer: Mailer | None
     site: Site
     writers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_MOST_WRITERS))
+    mailing: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(1))
 
     @property
     def users(self) -> Accounts:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 from typing import Annotated
 
+from anyio import to_thread
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.background import BackgroundTask
 from starlette.requests import Request
@@ -15,7 +15,7 @@ from starlette.routing import Route
 from caterva2.daemon.described import NO_CONTENT, Answer, Operation, described
 from caterva2.daemon.http import detail_response, json_response
 from caterva2.errors import AuthenticationError, BadRequestError, ForbiddenError, NotFoundError
-from caterva2.subscriber.accounts import RESET_LIFETIME, Accounts
+from caterva2.subscriber.accounts import RESET_LIFETIME
 from caterva2.subscriber.callers import Caller
 from caterva2.subscriber.mail import Mailer
 from caterva2.subscriber.passwords import check_new_password
@@ -141,7 +141,7 @@ async def forgot_password(request: Request) -> Response:
         return body
     state.users.count_reset(body.email, address_of(request))
     # Afterwards, so that the time that it takes tells nobody whether there is such a user.
-    later = BackgroundTask(_mail, state.users, mailer, body.email)
+    later = BackgroundTask(_mail, state, mailer, body.email)
     return Response(b"null", 202, _NO_STORE, "application/json", later)
 
 
@@ -162,12 +162,14 @@ async def reset_password(request: Request) -> Response:
     return json_response(None, headers=_NO_STORE)
 
 
-async def _mail(users: Accounts, mailer: Mailer, email: str) -> None:
+async def _mail(state: State, mailer: Mailer, email: str) -> None:
     try:
-        user, secret = await users.open_reset(email)
+        user, secret = await state.users.open_reset(email)
     except NoSuchUserError:
         return
-    await asyncio.to_thread(mailer.send_reset, user.email, _link(mailer.urlbase, secret))
+    link = _link(mailer.urlbase, secret)
+    # In a thread of its own: a server that does not answer would keep those that reads wait for.
+    await to_thread.run_sync(mailer.send_reset, user.email, link, limiter=state.mailing)
 
 
 def _link(urlbase: str, secret: str) -> str:

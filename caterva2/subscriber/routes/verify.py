@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -24,8 +25,10 @@ _SIGN_OF_LIFE = 5.0
 async def verify(request: Request) -> Response:
     """`POST /api/verify/{path}`: check every chunk on disk; spaces while that takes, then the counts."""
     state, path = state_of(request), DatasetPath.parse(request.path_params["path"])
-    state.permissions.check(await state.callers.caller(request), "read", path)
-    scrubber = Scrubber(state.catalog, state.mirrors, state.reader)
+    caller = await state.callers.caller(request)
+    state.permissions.check(caller, "read", path)
+    lets = partial(state.permissions.allows, caller, "read")
+    scrubber = Scrubber(state.catalog, state.mirrors, state.reader, lets)
     await asyncio.to_thread(scrubber.paths, path)
     return StreamingResponse(_answer(scrubber, path), media_type="application/json")
 

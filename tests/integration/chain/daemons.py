@@ -255,7 +255,9 @@ def _publisher(directory: Path, settings: dict[str, Any]) -> PublisherSettings:
 
 def _subscriber(directory: Path, settings: dict[str, Any]) -> SubscriberSettings:
     defaults = {"statedir": directory / "sub", "bus": settings_of("cat2sub")}
-    return SubscriberSettings(**_known(SubscriberSettings, settings, http=ANY_PORT, **defaults))
+    # A publisher has a setting of this name too, which is a text.
+    own = {key: value for key, value in settings.items() if key != "access" or not isinstance(value, str)}
+    return SubscriberSettings(**_known(SubscriberSettings, own, http=ANY_PORT, **defaults))
 
 
 def _known(model: Any, settings: dict[str, Any], **defaults: Any) -> dict[str, Any]:

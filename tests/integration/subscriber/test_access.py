@@ -83,6 +83,9 @@ def test_other_ways(chain: Chain, cookies: dict[str | None, dict[str, str]]) -> 
     assert 403 == post("copy/", {"src": f"{ROOT}/lab", "dst": "@personal/lab"}).status_code
     assert 403 == post("lazyexpr/", expression).status_code
     assert 403 == post(f"verify/{ROOT}/lab/l.b2nd").status_code
+    assert 200 == http.get(f"/api/fetch/{ROOT}/lab/l.b2nd?slice_=1", headers=cookies[ADMIN]).status_code
+    mine, all_of_it = (post(f"verify/{ROOT}", who=who).json()["checked"] for who in (BOB, ADMIN))
+    assert mine < all_of_it
     assert 200 == post("copy/", {"src": ROOT, "dst": "@personal/all"}).status_code
     found = http.get("/api/list/@personal/all", headers=cookies[BOB]).json()
     assert list(SEEN[BOB]) == found

@@ -31,6 +31,7 @@ READERS = [
     ("foo/draft-1.b2nd", "ann admin"),
     ("foo/x/y/draft-.b2nd", "ann admin"),
     ("foo/x/raw/y/z.b2nd", "bob admin"),
+    ("foo/x/draft-1.b2nd/in/a/folder", "ann admin"),  # of a name with wildcards too
     ("foo/raw/z.b2nd", "ann bob admin"),
     ("shut/a.b2nd", "admin"),
     ("bar/a.b2nd", "nobody ann bob admin"),

@@ -589,15 +589,15 @@ def test_a_user_keeps_what_the_quota_allows(tmp_path: Path) -> None:
     own = Own(tmp_path, Quotas(per_user=250_000))
     own.put("@personal/x", os.urandom(200_000))
     used = own.quotas.used(ANN.id)
-    with pytest.raises(TooLargeError, match=f"250000 bytes in @personal, {used} are taken"):
+    with pytest.raises(TooLargeError, match=f"250000 bytes, {used} are taken"):
         own.put("@personal/y", os.urandom(100_000))
-    own.put("@shared/y", os.urandom(200_000))
+    own.put("@shared/y", os.urandom(100_000), caller=BOB)
     for act in (own.move, own.copy):
         with pytest.raises(TooLargeError):
             act("@shared/y", "@personal/y")
 
     own.put("@personal/x", os.urandom(210_000))
-    own.put("@personal/x", os.urandom(200_000), caller=BOB)
+    own.put("@personal/x", os.urandom(100_000), caller=BOB)
     assert (["x"], ["x"], ["y"]) == (own.list("@personal"), own.list("@personal", BOB), own.list("@shared"))
     assert (on_disk(own), []) == (own.quotas.used(), own.unfinished)
 

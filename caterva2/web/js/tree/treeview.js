@@ -74,6 +74,7 @@ export class TreeView {
       node.open = true;
       node = node.datasets.get(each) ?? node.folders.get(each);
     }
+    if (node instanceof Folder) node.open = true;
     this.active = path;
     this.refresh();
     const at = this.index();
