@@ -2,7 +2,7 @@
 
 import { el } from "./views/dom.js";
 
-const NAMES = [["auto", "As the system"], ["light", "Light"], ["dark", "Dark"]];
+const NAMES = [["auto", "Auto"], ["light", "Light"], ["dark", "Dark"]];
 
 /** @returns {HTMLElement} the choice */
 export function themeChoice() {

@@ -27,6 +27,9 @@ export class Top {
     );
     shell.live.addEventListener("state", ({ detail }) => this.tell(detail));
     this.tell(shell.live.state);
+    // What is below it needs its height, which is another one when it takes two lines.
+    const height = () => document.documentElement.style.setProperty("--top", `${host.offsetHeight}px`);
+    new ResizeObserver(height).observe(host);
   }
 
   toggle() {

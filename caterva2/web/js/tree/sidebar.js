@@ -36,8 +36,9 @@ export class Sidebar {
     if (event.key === "ArrowDown") {
       this.tree.element.focus();
       this.tree.mark(0);
-    } else if (event.key === "Enter" && this.tree.found?.length) {
-      this.tree.go(this.tree.rows[0].path);
+    } else if (event.key === "Enter" && this.input.value) {
+      // What was typed last counts, also if it has not been looked for yet.
+      void this.search().then(() => this.tree.found?.length && this.tree.go(this.tree.rows[0].path));
     } else if (event.key === "Escape" && this.input.value) {
       event.stopPropagation();
       this.input.value = "";
@@ -54,6 +55,7 @@ export class Sidebar {
   }
 
   async search() {
+    clearTimeout(this.timer);
     this.asked?.abort();
     this.asked = new AbortController();
     const { signal } = this.asked;

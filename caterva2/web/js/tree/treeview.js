@@ -20,7 +20,7 @@ export class TreeView {
     this.href = href;
     this.go = go;
     this.id = newId("tree");
-    this.element = el("div.tree", { role: "tree", tabindex: "0", "aria-label": "Roots and datasets", onkeydown: (event) => this.key(event), onclick: (event) => this.click(event), onfocus: () => this.list.render(), onblur: () => this.list.render() });
+    this.element = el("div.tree", { role: "tree", tabindex: "0", "aria-label": "Roots and datasets", onkeydown: (event) => this.key(event), onclick: (event) => this.click(event) });
     host.append(this.element);
     /** @type {import("./model.js").Node[]} */
     this.rows = [];
@@ -74,6 +74,7 @@ export class TreeView {
       node.open = true;
       node = node.datasets.get(each) ?? node.folders.get(each);
     }
+    if (node instanceof Folder) node.open = true;
     this.active = path;
     this.refresh();
     const at = this.index();
@@ -107,12 +108,14 @@ export class TreeView {
   // With the mouse
 
   click(event) {
-    const row = event.target.closest(".row");
+    // The rows may have been drawn anew while the button was down, so that the event is of what is around them.
+    const target = event.target.closest(".row") ? event.target : document.elementFromPoint(event.clientX, event.clientY);
+    const row = target?.closest(".row");
     if (!row || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     const node = this.rows[Number(row.dataset.index)];
     this.active = node.path;
-    if (event.target.closest(".twist")) this.toggle(node);
+    if (target.closest(".twist")) this.toggle(node);
     else this.follow(node);
   }
 
