@@ -22,6 +22,7 @@ from caterva2.subscriber.routes import (
     joins,
     lazyarrays,
     login,
+    pages,
     roots,
     routes,
     status,
@@ -33,7 +34,7 @@ from caterva2.subscriber.routes import (
 from caterva2.subscriber.routes.docs import openapi_of
 from caterva2.subscriber.routes.identity import COOKIE
 
-MODULES = [datasets, docs, events, joins, lazyarrays, login, roots, status, tokens, users, verify, writing]
+MODULES = [datasets, docs, events, joins, lazyarrays, login, pages, roots, status, tokens, users, verify, writing]
 READ_QUERY = re.compile(r'(?:query_params(?:\.get\(|\[)|flag_of\(request, )"(\w+)"')
 READ_BODY = re.compile(r"read_(?:json|valid)\(request, (\w+)")
 
