@@ -22,8 +22,10 @@ from caterva2.subscriber.routes import (
     joins,
     lazyarrays,
     login,
+    pages,
     roots,
     routes,
+    status,
     tokens,
     users,
     verify,
@@ -32,7 +34,7 @@ from caterva2.subscriber.routes import (
 from caterva2.subscriber.routes.docs import openapi_of
 from caterva2.subscriber.routes.identity import COOKIE
 
-MODULES = [datasets, docs, events, joins, lazyarrays, login, roots, tokens, users, verify, writing]
+MODULES = [datasets, docs, events, joins, lazyarrays, login, pages, roots, status, tokens, users, verify, writing]
 READ_QUERY = re.compile(r'(?:query_params(?:\.get\(|\[)|flag_of\(request, )"(\w+)"')
 READ_BODY = re.compile(r"read_(?:json|valid)\(request, (\w+)")
 
