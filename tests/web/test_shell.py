@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -151,3 +152,67 @@ def test_lost_and_found(browser: Any, chain: Chain) -> None:
         expect(page.locator(".live")).to_have_text("Live", timeout=15_000)
 
         assert [] == [text for text in client.problems if "ERR_" not in text]
+
+
+def test_many(browser: Any, chain: Chain) -> None:
+    """A hundred thousand datasets are listed, scrolled and searched without holding up the page."""
+    lines = (
+        f'{{"path":"many/{n // 1000:03}/d{n:06}.b2nd","kind":"array","nbytes":{n},"mtime":1.0}}' for n in range(100_000)
+    )
+    body = "[\n" + ",\n".join(lines) + "\n]\n"
+    with visit(browser, chain.subscriber.url) as client:
+        client.page.route("**/api/list/foo?details=true", lambda route: route.fulfill(body=body))
+        page = client.go("")
+        page.evaluate(
+            "window.long = []; new PerformanceObserver((list) => window.long.push(...list.getEntries().map("
+            "(entry) => entry.duration))).observe({type: 'longtask'})"
+        )
+        page.keyboard.press("/")
+        page.keyboard.type("d099")
+        expect(page.locator(".found")).to_have_text("1,000 datasets found")
+        page.keyboard.press("Escape")
+        tree = page.get_by_role("tree")
+        tree.focus()
+        for key in ("Home", "ArrowRight", "ArrowRight", "ArrowRight", "*", "End", "PageUp", "Home", "PageDown"):
+            page.keyboard.press(key)
+
+        assert 100 > page.get_by_role("treeitem").count()
+        assert [] == [duration for duration in page.evaluate("window.long") if duration > 100]
+        assert [] == client.problems
+
+
+def test_headers(chain: Chain) -> None:
+    """Pages are guarded and asked for anew, their files are kept, and a page knows its depth."""
+    page = chain.http.get("/view/foo/dir1/ds-2d.b2nd")
+    (digest,) = set(re.findall(r"static/(\w+)/", page.text))
+    script = chain.http.get(f"/static/{digest}/js/main.js")
+
+    assert "default-src 'none'; script-src 'self'" in page.headers["content-security-policy"]
+    assert ("nosniff", "no-cache") == (page.headers["x-content-type-options"], page.headers["cache-control"])
+    assert '<base href="../../../">' in page.text
+    assert '<base href="./">' in chain.http.get("/login").text
+    assert 304 == chain.http.get("/", headers={"if-none-match": page.headers["etag"]}).status_code
+    assert script.headers["content-type"].startswith("text/javascript")
+    assert "immutable" in script.headers["cache-control"]
+    assert 404 == chain.http.get("/static/other/js/main.js").status_code
+    assert {"detail": "Not Found"} == chain.http.get("/nosuch").json()
+
+
+def test_details(chain: Chain) -> None:
+    """A list with details has the kind, size and time of each dataset, in any root, and of one dataset too."""
+    found = {one["path"]: one for one in chain.get("list/foo", details="true").json()}
+    (one,) = chain.get("list/foo/dir1/ds-2d.b2nd", details="true").json()
+
+    assert sorted(found) == chain.get("list/foo").json()
+    assert "array" == found["dir1/ds-2d.b2nd"]["kind"]
+    assert (chain.root / "dir1/ds-2d.b2nd").stat().st_size == found["dir1/ds-2d.b2nd"]["nbytes"]
+    assert ("ds-2d.b2nd", found["dir1/ds-2d.b2nd"]["mtime"]) == (one["path"], one["mtime"])
+    assert [] == chain.get("list/@public", details="true").json()
+    assert 400 == chain.get("list/foo", details="maybe").status_code
+
+
+def test_session(chain: Chain) -> None:
+    """Anybody is told who one is, and what there is for users."""
+    nobody = chain.http.get("/auth/me").json()
+
+    assert {"user": None, "users": True, "registration": True, "mail": False} == nobody

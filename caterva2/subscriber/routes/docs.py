@@ -26,7 +26,7 @@ _PATH: Final = {
     "root": "the name of a root, such as `foo` or `@public`",
     "username": "an e-mail address",
     "id": "the id of an access token",
-    "digest": "what tells this version of the web client from others",
+    "digest": "the version of the web client, as its page names it",
 }
 
 

@@ -12,8 +12,8 @@ const main = document.querySelector("main");
 const api = {
   root: `${location.origin}/`,
   base: location.origin,
-  downloadUrl: (path) => `/api/download/${lines.encodedPath(path)}`,
-  viewUrl: (path) => `/view/${lines.encodedPath(path)}`,
+  downloadUrl: (path) => `/api/download/${encodedPath(path)}`,
+  viewUrl: (path) => `/view/${encodedPath(path)}`,
   status: async (options) => (await api.request("GET", "api/status", options)).json(),
   async request(method, path, { json, headers = {}, ...options } = {}) {
     const type = json ? { "Content-Type": "application/json" } : {};

@@ -1,7 +1,7 @@
 // The calls of the REST API that actions make, on top of the client's one way to ask.
 
 import { sendFile } from "../transfer.js";
-import { encodedPath } from "./lines.js";
+import { encodedPath } from "../api.js";
 
 /**
  * @typedef {object} Api what is used of `js/api.js`

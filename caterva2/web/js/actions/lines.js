@@ -1,6 +1,8 @@
 // The lines that get what is on screen elsewhere: in Python, with cat2cli, with curl. Names and values are data to the
 // language that they are written in, whatever characters they have.
 
+import { encodedPath } from "../api.js";
+
 /**
  * @typedef {object} Part what of a dataset is meant; what is missing is all of it
  * @property {string} path root/dir/name
@@ -37,11 +39,6 @@ export function shellWord(text) {
     .replace(/[\\']/g, "\\$&")
     .replace(EACH_UNSEEN, (letter) => [...new TextEncoder().encode(letter)].map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join(""));
   return `$'${escaped}'`;
-}
-
-/** @param {string} path @returns {string} for a URL */
-export function encodedPath(path) {
-  return path.split("/").map((name) => encodeURIComponent(name).replaceAll("%40", "@")).join("/");
 }
 
 /**

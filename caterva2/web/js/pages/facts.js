@@ -1,6 +1,7 @@
 // What is known of a dataset besides its values: form, compression, times, and its own metadata.
 
 import { bytes } from "../actions/units.js";
+import { dtypeName, parseDtype } from "../dtypes.js";
 import { when } from "../times.js";
 import { el } from "../views/dom.js";
 
@@ -51,10 +52,20 @@ function filters({ filters: numbers = [] }) {
   return names.length ? `, ${names.join(", ")}` : "";
 }
 
-function typeName(dtype) {
-  if (typeof dtype === "string") return dtype;
-  const { names, formats } = dtype;
-  return names ? `records of ${names.map((name, i) => `${name} (${formats[i]})`).join(", ")}` : JSON.stringify(dtype);
+/** @param {unknown} form a dtype, as the API tells it @returns {string} */
+function typeName(form) {
+  try {
+    return described(parseDtype(form));
+  } catch {
+    return typeof form === "string" ? form : JSON.stringify(form);
+  }
+}
+
+/** @param {import("../dtypes.js").Dtype} dtype @returns {string} */
+function described(dtype) {
+  if (dtype.kind !== "r") return dtypeName(dtype);
+  const fields = (dtype.fields ?? []).map((field) => `${field.name} (${[...field.shape, ""].join(" \u00d7 ")}${described(field.dtype)})`);
+  return `records of ${fields.join(", ")}`;
 }
 
 function text(value) {
