@@ -67,7 +67,12 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
                 "mqtt": "",
                 "anonymous": True,
             },
-            "subscriber": {"http": f"localhost:{ports['8002']}", "urlbase": made.prefixed},
+            "subscriber": {
+                "http": f"localhost:{ports['8002']}",
+                "urlbase": made.prefixed,
+                "secret": "x" * 32,
+                "register": True,
+            },
             "publisher": {"name": "foo", "root": str(root), "http": "localhost:0"},
         },
     )
@@ -204,3 +209,21 @@ with caterva2.Root("foo", urlbase="{proxy.prefixed}").watch(timeout=20) as chang
     done = run([python(), "-c", code], cwd=proxy.directory, env=proxy.env)
 
     assert (0, "created\n[]\n") == (done.returncode, done.stdout), done.stderr
+
+
+def test_web_client(proxy: Proxy) -> None:
+    """The page finds its files and the API below the path prefix, and a login there holds."""
+    login = {"email": "web@example.com", "password": "foobar11"}
+    with httpx.Client(verify=proxy.tls) as client:
+        url = f"{proxy.prefixed}/view/foo/dir1/ds-3d.b2nd"
+        page = client.get(url).raise_for_status()
+        base = httpx.URL(url).join(re.findall(r'<base href="(.*?)">', page.text)[0])
+        script = client.get(base.join(re.findall(r'src="(.*?/main.js)"', page.text)[0]))
+        client.post(base.join("auth/register"), json=login).raise_for_status()
+        client.post(
+            base.join("auth/jwt/login"), data={"username": login["email"], "password": login["password"]}
+        ).raise_for_status()
+
+        assert f"{proxy.prefixed}/" == str(base)
+        assert 200 == script.status_code
+        assert "web@example.com" == client.get(base.join("auth/me")).json()["user"]["email"]
