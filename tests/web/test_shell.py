@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from caterva2.example import write_example
+from caterva2.example import write_array, write_example
 from tests.integration.chain.daemons import PASSWORD, Chain, add_users, running_chain
 from tests.web.pages import launch
 from tests.web.shell import Visit, visit
 
-ADMIN = "admin@example.com"
+ADMIN, USER = "admin@example.com", "somebody@example.com"
 HOSTILE = "<img src=x onerror=alert(1)>.txt"
 
 
@@ -26,7 +27,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     write_example(directory / "foo")
     (directory / "foo" / HOSTILE).write_text("<script>alert(1)</script>")
     with running_chain(directory, secret="x" * 32, register=True) as running:
-        add_users(running, superusers=[ADMIN])
+        add_users(running, USER, superusers=[ADMIN])
         yield running
 
 
@@ -152,6 +153,56 @@ def test_lost_and_found(browser: Any, chain: Chain) -> None:
         expect(page.locator(".live")).to_have_text("Live", timeout=15_000)
 
         assert [] == [text for text in client.problems if "ERR_" not in text]
+
+
+def test_a_day(client: Visit, chain: Chain, tmp_path: Path) -> None:
+    """Log in, look at a plot that follows its publisher, upload, compute with both, take that away, log out."""
+    grid = chain.root / "dir1/grid.b2nd"
+    write_array(grid, np.arange(600.0).reshape(20, 30), (10, 10), (5, 5))
+    page = client.go("login?next=view/foo/dir1")
+    page.get_by_label("E-mail address").fill(USER)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_role("main").get_by_role("link", name="grid.b2nd").click()
+    client.shown()
+    statistics = page.get_by_role("main")
+    expect(statistics).to_contain_text("299.5")
+    client.look(tmp_path / "plot.png")
+    write_array(grid, np.full((20, 30), 7.25), (10, 10), (5, 5))
+    expect(page.locator(".told")).to_contain_text("updated")
+    expect(statistics).to_contain_text("7.25")
+
+    page.get_by_role("treeitem", name="@personal").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("@personal")
+    client.shown()
+    write_array(tmp_path / "two.b2nd", np.full((20, 30), 2.0), (10, 10), (5, 5))
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Upload files").click()
+    chooser.value.set_files(tmp_path / "two.b2nd")
+    page.get_by_role("main").get_by_role("link", name="two.b2nd").click()
+    client.shown()
+    page.get_by_role("button", name="New expression").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("textbox", name="Expression").fill("a * b")
+    dialog.get_by_role("combobox", name="a").fill("@personal/two.b2nd")
+    dialog.get_by_role("combobox", name="b").fill("foo/dir1/grid.b2nd")
+    expect(dialog.locator("output pre")).to_contain_text("14.5")
+    dialog.get_by_role("textbox", name="Save as").fill("product")
+    dialog.get_by_role("textbox", name="Save as").press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("product.b2nd")
+    client.shown()
+    expect(page.get_by_role("main")).to_contain_text("a * b")
+    client.look(tmp_path / "expression.png")
+    page.get_by_role("button", name="Take away").click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="NumPy").click()
+    assert (14.5 == np.load(download.value.path())).all()
+
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("link", name="Log in").first).to_be_visible()
+    assert "@personal" not in page.get_by_role("tree").inner_text()
+    # What was shown was the user's alone, which the browser says of the answer too.
+    client.problems = [text for text in client.problems if "401" not in text]
 
 
 def test_many(browser: Any, chain: Chain) -> None:

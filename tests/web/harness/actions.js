@@ -3,6 +3,7 @@
 import { Actions } from "/static/js/actions/actions.js";
 import { askExpression } from "/static/js/actions/expression.js";
 import * as lines from "/static/js/actions/lines.js";
+import { encodedPath } from "/static/js/api.js";
 import * as names from "/static/js/actions/names.js";
 import { StatusPage } from "/static/js/pages/status.js";
 
