@@ -276,6 +276,8 @@ def upload(context: Context, args: argparse.Namespace) -> None:
     is kept as it is, compressed. PATH with a slash at its end is a folder, which the file goes into.
     """
     path = args.path + Path(args.localpath).name if args.path.endswith("/") else args.path
+    if args.unpack and (args.new or args.if_match):
+        raise BadRequestError("--new and --if-match do not go with --unpack: its folder must be new anyway")
     if args.unpack:
         _tell(context, args, str(context.client.upload(args.localpath, path, unpack=True)))
         return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import stat
 import tarfile
@@ -26,12 +27,16 @@ MOST_MEMBERS: Final = 100_000
 _MOST_RATIO: Final = 1000
 _ALWAYS: Final = 16 << 20  # bytes, whatever the ratio
 _PIECE: Final = 1 << 20
+# Bytes of a zip file's directory, which is read in one go; each entry takes eight times as much memory.
+_MOST_DIRECTORY: Final = 8 << 20
+# Bytes of memory for the dictionary that an xz file asks for; `xz -9` takes 65 MB.
+_MOST_DICTIONARY: Final = 128 << 20
 # Bytes of a tar header with its extensions, which are read in one go.
 _MOST_HEADER: Final = 1 << 20
 _COMPRESSED: Final[dict[bytes, Callable[[IO[bytes]], Any]]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
-    b"\xfd7zXZ\x00": lzma.open,
+    b"\xfd7zXZ\x00": lambda file: io.BufferedReader(_Xz(file)),
 }
 _ERRORS: Final = (
     zipfile.BadZipFile, zipfile.LargeZipFile, tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError,
@@ -96,7 +101,8 @@ def unpack(file: IO[bytes], size: int, take: Take) -> None:
 
 
 def _unzip(file: IO[bytes], budget: _Budget, take: Take) -> None:
-    with zipfile.ZipFile(file) as archive:
+    bounded: Any = _Bounded(file)
+    with zipfile.ZipFile(bounded) as archive:
         members = archive.infolist()
         _check_count(len(members))
         _check_overlap(members, archive.start_dir)
@@ -112,8 +118,63 @@ def _unzip(file: IO[bytes], budget: _Budget, take: Take) -> None:
             if member.is_dir():
                 take.folder(name)
                 continue
+            if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+                # What zipfile decompresses of the others at once has no bound.
+                raise BadRequestError(
+                    f"{name!r} in the archive is not packed with deflate: pack it so, or as a tar file"
+                )
             with _damage(repr(name)), archive.open(member) as opened:
                 take.file(name, _pieces(opened, budget))
+
+
+class _Bounded:
+    """A file for `zipfile`, which reads the directory in one go, whatever size that is said to have."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """Read some bytes."""
+        if size > _MOST_DIRECTORY:
+            raise TooLargeError(f"the archive has more than {MOST_MEMBERS} members: send several")
+        return self._file.read(size)
+
+    def seekable(self) -> bool:
+        """Whether it can be read from anywhere."""
+        return True
+
+
+class _Xz(io.RawIOBase):
+    """An xz file, decompressed with bounded memory."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._begin()
+
+    def _begin(self) -> None:
+        self._decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, _MOST_DICTIONARY)
+
+    def readable(self) -> bool:
+        """It is for reading."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read some bytes."""
+        view = memoryview(buffer)
+        while True:
+            packed = b""
+            if self._decoder.eof:
+                # Streams may follow each other, with zeros between them.
+                packed = self._decoder.unused_data.lstrip(b"\0") or self._file.read(_PIECE // 16).lstrip(b"\0")
+                if not packed:
+                    return 0
+                self._begin()
+            elif self._decoder.needs_input and not (packed := self._file.read(_PIECE // 16)):
+                raise EOFError("the xz file is cut off")
+            if data := self._decoder.decompress(packed, len(view)):
+                view[: len(data)] = data
+                return len(data)
 
 
 def _check_overlap(members: list[zipfile.ZipInfo], end: int) -> None:

@@ -57,6 +57,8 @@ async def upload(request: Request) -> Response:
     """`POST /api/upload/{path}`: write a dataset, or with `?unpack=true` a folder; the answer is its path."""
     state, caller, path = await _writer(request)
     if flag_of(request, "unpack"):
+        if "if-match" in request.headers or "if-none-match" in request.headers:
+            raise BadRequestError("If-Match and If-None-Match do not go with unpack=: its folder must be new anyway")
         with await in_thread(state, state.writes.begin_archive, caller, path) as archive:
             await _receive(state, request, archive)
             tell(state, await in_thread(state, archive.finish))

@@ -1,5 +1,7 @@
 """Writing to the subscriber's own roots through REST, the Python client and cat2cli; upstream's forms and answers."""
 
+import contextlib
+import http.client
 import io
 import json
 import os
@@ -8,19 +10,21 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 import blosc2
 import httpx
 import numpy as np
 import pytest
+from starlette.routing import Route
 
 import caterva2
 from caterva2.cli.main import main
 from caterva2.client import Client, Root, get_auth_cookie
 from caterva2.client.files import Dataset
-from caterva2.errors import ForbiddenError, NotFoundError, TooLargeError, VersionChangedError
+from caterva2.errors import BadRequestError, ForbiddenError, NotFoundError, TooLargeError, VersionChangedError
 from caterva2.example import HELLO, README, write_example
+from caterva2.subscriber.routes import routes
 from caterva2.subscriber.users import FILE, UserStore
 from tests.integration.chain.daemons import PASSWORD, ROOT, Chain, add_users, running_chain
 from tests.support.upstream import run_upstream
@@ -426,6 +430,107 @@ def test_a_removed_user_leaves_nothing_in_personal(chain: Chain, tmp_path: Path)
     assert (403, 1) == (late.status_code, len(deleted)), late.text
     assert not (state / "personal" / user.id).exists()
     assert [] == list((state / "incoming").iterdir())
+
+
+TRICKS = [
+    "../x", "..%2fx", "%2e%2e/x", "a/../../x", "a/%2e%2e/%2e%2e/x", "%2fetc/passwd", "//etc/passwd", "a//x", "./x",
+    "a/./x", "..%5cx%00", "%00", "a%00.txt", ".hidden", "a/.ssh/x", "x" * 300, "d/" * 40 + "x", "", "..",
+]  # fmt: skip
+
+
+def test_tricks_with_paths_on_every_route(chain: Chain, client: Client) -> None:
+    """Whatever a path looks like, in an address or in a body, no route writes or reads anything outside of a root."""
+    cookie = cookie_of(chain.subscriber.url, ANN)
+    before = sorted(str(file) for file in chain.directory.rglob("*") if "sqlite" not in file.name)
+    parts = urlsplit(chain.subscriber.url)
+    walked = set()
+    with contextlib.closing(http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)) as plain:
+        for method, url, body in _tricky_requests():
+            walked.add(f"{method} {url.split('/')[2]}")
+            headers = {"cookie": cookie, "content-type": body[0]} if body else {"cookie": cookie}
+            plain.request(method, url, body[1] if body else None, headers)
+            answer = plain.getresponse()
+            text = answer.read()
+            assert answer.status in {400, 401, 403, 404, 409, 413, 422}, (method, url, body, answer.status, text[:200])
+
+    assert {
+        "POST upload",
+        "POST folder",
+        "POST append",
+        "POST remove",
+        "POST move",
+        "POST copy",
+        "POST lazyexpr",
+    } <= walked
+    assert {
+        "POST concat",
+        "POST stack",
+        "POST evaluate",
+        "GET fetch",
+        "GET info",
+        "GET download",
+        "GET chunk",
+    } <= walked
+    assert before == sorted(str(file) for file in chain.directory.rglob("*") if "sqlite" not in file.name)
+    assert [] == client.get_list("@personal")
+
+
+def _tricky_requests() -> Iterator[tuple[str, str, tuple[str, bytes] | None]]:
+    """Requests to every route that has a path, in its address or in its body; sent as they are written here."""
+    form = (
+        "multipart/form-data; boundary=b",
+        b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\nx\r\n--b--\r\n',
+    )
+    paths = [
+        (method, route.path.partition("{")[0])
+        for route in routes(with_users=True)
+        if isinstance(route, Route) and route.path.endswith("{path:path}") and route.path.startswith("/api/")
+        # What is not there has nothing to be verified.
+        if "verify" not in route.path
+        for method in (route.methods or set()) - {"HEAD"}
+    ]
+    for trick in TRICKS:
+        for root in ("@personal", "@shared", ROOT):
+            for method, start in paths:
+                # These are about whole roots too.
+                if not (trick == "" and start in {"/api/list/", "/api/verify/"}):
+                    yield (
+                        method,
+                        f"{start}{root}/{trick}?nchunk=0" if "chunk" in start else f"{start}{root}/{trick}",
+                        form,
+                    )
+            path = f"{root}/{unquote(trick, errors='surrogateescape')}"
+            operands = {"a": path}
+            bodies = {
+                "move/": {"src": path, "dst": "@personal/got"},
+                "copy/": {"src": path, "dst": "@personal/got.b2nd"},
+                "lazyexpr/": {"name": "got", "expression": "a + 1", "operands": operands},
+                "evaluate/": {"expression": "a + 1", "operands": operands},
+                "concat/": {"srcs": [path, path], "dst": "@personal/got.b2nd", "axis": 0},
+                "stack/": {"srcs": [path, path], "dst": "@personal/got.b2nd", "axis": 0},
+            }
+            for route, body in bodies.items():
+                if trick:
+                    yield "POST", f"/api/{route}", ("application/json", json.dumps(body).encode())
+
+
+def test_a_frame_that_stands_for_a_terabyte(client: Client) -> None:
+    """A few hundred bytes that claim to be 1 TB are kept, read in parts and refused as a whole, at little cost."""
+    bomb = blosc2.zeros((1 << 40,), dtype="u1", chunks=(1 << 30,), blocks=(1 << 20,))
+    client.upload(bomb, "@personal/bomb.b2nd")
+    assert (1 << 40,) == tuple(client.get_info("@personal/bomb.b2nd")["shape"])
+    assert [0, 0] == list(client.fetch("@personal/bomb.b2nd", slice(1 << 39, (1 << 39) + 2)))
+    assert "@shared/bomb.b2nd" == str(client.copy("@personal/bomb.b2nd", "@shared/bomb.b2nd"))
+    for refused in (
+        lambda: client.append("@personal/bomb.b2nd", bomb),
+        lambda: client.fetch("@personal/bomb.b2nd", slice(1, None)),
+    ):
+        with pytest.raises((TooLargeError, BadRequestError)):
+            refused()
+    path = client.lazyexpr("bomb2", "a + 1", {"a": "@personal/bomb.b2nd"})
+    assert [1, 1] == list(client.fetch(path, slice(5, 7)))
+    with pytest.raises(TooLargeError):
+        client.fetch(path)
 
 
 HOSTILE = "<img src=x onerror=alert(1)>'\"&<script>.html"

@@ -61,13 +61,17 @@ def member(name: str, size: int = 0, **values: Any) -> tarfile.TarInfo:
     return info
 
 
-def zipped(files: dict[str, bytes], change: Callable[[zipfile.ZipInfo], None] = lambda info: None) -> bytes:
+def zipped(
+    files: dict[str, bytes],
+    change: Callable[[zipfile.ZipInfo], None] = lambda info: None,
+    method: int = zipfile.ZIP_DEFLATED,
+) -> bytes:
     """A zip file."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
             info = zipfile.ZipInfo(name)
-            info.compress_type = zipfile.ZIP_DEFLATED
+            info.compress_type = method
             change(info)
             archive.writestr(info, content)
     return out.getvalue()
@@ -83,7 +87,12 @@ def tarred(files: dict[str, bytes]) -> bytes:
     return out.getvalue()
 
 
-@pytest.mark.parametrize("compress", [bytes, gzip.compress, bz2.compress, lzma.compress])
+def in_streams(data: bytes) -> bytes:
+    """An xz file of two streams, with padding between and behind them."""
+    return lzma.compress(data[:3000]) + bytes(8) + lzma.compress(data[3000:]) + bytes(4)
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, bz2.compress, lzma.compress, in_streams])
 def test_tar(compress: Callable[[bytes], bytes]) -> None:
     """Files and folders come out of a tar file, compressed or not."""
     taken = unpacked(compress(tarred(FILES)))
@@ -140,6 +149,14 @@ REFUSED: list[tuple[str, Callable[[], bytes], str]] = [
     ("nothing", lambda: b"", "no zip or tar file"),
     ("a cut off tar", lambda: tarred(FILES)[:5000], "cannot be unpacked"),
     ("a cut off gzip", lambda: gzip.compress(tarred(FILES))[:-300], "cannot be unpacked"),
+    ("bzip2 in a zip", lambda: zipped({"b.txt": b"hello"}, method=zipfile.ZIP_BZIP2), "not packed with deflate"),
+    ("LZMA in a zip", lambda: zipped({"l.txt": b"hello"}, method=zipfile.ZIP_LZMA), "not packed with deflate"),
+    ("a cut off xz", lambda: lzma.compress(tarred(FILES))[:-300], "cannot be unpacked"),
+    (
+        "an xz with a huge dictionary",
+        lambda: lzma.compress(b"x", filters=[{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 1 << 30}]),
+        "cannot be unpacked",
+    ),
     ("a cut off zip", lambda: zipped(FILES)[:-30], "cannot be unpacked"),
     (
         "a huge header",
@@ -178,6 +195,13 @@ def test_many_members(monkeypatch: pytest.MonkeyPatch) -> None:
     for data in (tar(*(member(f"f{i}") for i in range(6))), zipped({f"f{i}": b"" for i in range(6)})):
         with pytest.raises(TooLargeError, match="more than 5 members"):
             unpacked(data)
+
+
+def test_a_large_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The directory of a zip file is not read when it is larger than that of as many members as there may be."""
+    monkeypatch.setattr(archives, "_MOST_DIRECTORY", 1000)
+    with pytest.raises(TooLargeError, match="members"):
+        unpacked(zipped({f"f{i}": b"" for i in range(60)}))
 
 
 def test_garbage_raises_nothing_else() -> None:
