@@ -122,6 +122,10 @@ def test_a_superuser(client: Visit, tmp_path: Path) -> None:
     page.get_by_role("button", name="Change the password").click()
     expect(page.get_by_text("The password is changed")).to_be_visible()
     client.look(tmp_path / "account.png")
+    page.get_by_role("link", name="Status").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Status")
+    expect(page.get_by_role("table")).to_contain_text("foo")
+    client.look(tmp_path / "status.png")
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")])
