@@ -266,7 +266,9 @@ def test_what_is_shown_follows(actions: ActionsPage, client: Client) -> None:
     wait_until(lambda: "shown/a.txt" in client.get_list("@personal"), "the move back")
     page.get_by_role("button", name="Remove").click()
 
-    assert ["@personal/shown/b.txt", "@personal/shown"] == page.evaluate("window.parts.opened")
+    assert ["/view/@personal/shown/b.txt", "/view/@personal/shown"] == page.evaluate("window.parts.opened")
+    page.evaluate("window.parts.tools.update({ sortby: 'a', order: 'descending', view: 'records' })")
+    assert 'rows(sortby="a", slice_="::-1")' in (page.locator("code").first.text_content() or "")
     page.evaluate("window.parts.tools.destroy()")
     assert 0 == page.get_by_role("button", name="Take away").count()
     assert [] == actions.problems()

@@ -79,12 +79,13 @@ def test_heat_map(view: ViewPage, chain: Chain) -> None:
     received = page.evaluate("window.received")
 
     assert received < 1280 * 900 * 4 < values.nbytes
+    assert {} == page.evaluate("window.selection()")
     assert "one row in" in view.text(".v-panel")
 
     _drag(view, (0.3, 0.3), (0.4, 0.4))
 
     assert "slice=" in page.url
-    assert view.text(".v-panel p").startswith("All ")
+    assert view.text(".v-panel .v-muted").startswith("All ")
     page.locator(".v-plot").press("ArrowRight")
     row, column, value = _pointed(view)
     assert values[row, column] == np.float32(value)
@@ -149,6 +150,7 @@ def test_links_that_make_no_sense(view: ViewPage, chain: Chain) -> None:
 def test_keyboard(view: ViewPage) -> None:
     """All of a heat map can be had with the keyboard alone."""
     page = view.show("tomo.b2nd", "heatmap")
+    assert {"slice": "0, :, :"} == page.evaluate("window.selection()")
     page.get_by_label("Rows").focus()
     reached = []
     for _ in range(14):
@@ -320,6 +322,7 @@ def test_records(view: ViewPage) -> None:
     view.settle()
 
     assert ["id"] == page.locator("thead th").all_inner_texts()
+    assert {"filter": "energy > 498", "sortby": "energy"} == page.evaluate("window.selection()")
     assert "filter=energy" in page.url
     assert "sortby=energy" in page.url
     first = page.locator("tbody td").first.inner_text()

@@ -26,7 +26,7 @@ const api = {
 };
 
 const opened = [];
-const shell = { api, session: { user: document.cookie || given.user }, open: (path) => opened.push(path) };
+const shell = { api, session: { user: document.cookie || given.user }, router: { go: (url) => opened.push(decodeURIComponent(url)) } };
 const actions = new Actions(shell);
 const parts = { actions, lines, names, opened };
 window.parts = parts;

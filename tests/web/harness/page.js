@@ -62,6 +62,7 @@ window.look = (url) => {
   history.pushState(null, "", url);
   return look();
 };
+window.selection = () => JSON.parse(JSON.stringify(shown.view.selection));
 window.renew = async () => {
   shown.dataset.info = await api.info(shown.dataset.path);
   await shown.view.update();

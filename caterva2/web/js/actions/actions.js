@@ -14,9 +14,9 @@ import { Uploads, chooseButtons, dropZone } from "./uploads.js";
  * @typedef {object} Shell what is used of `js/shell.js`
  * @property {import("./calls.js").Api} api
  * @property {{user: object|null}} session
- * @property {(path: string) => void} open shows a dataset or folder
+ * @property {{go: (url: string) => void}} router
  *
- * @typedef {{update: (part: object) => void, destroy: () => void}} Tools
+ * @typedef {{update: (state: Record<string, string|undefined>) => void, destroy: () => void}} Tools
  */
 
 /** One for the life of the page. */
@@ -36,11 +36,16 @@ export class Actions {
     this.quota = null;
   }
 
+  /** Show a dataset or folder. @param {string} path */
+  open(path) {
+    this.shell.router.go(this.shell.api.viewUrl(path));
+  }
+
   /** Follow what is shown to its new name, and away from what is no more; the rest is told by the events. */
   changed(path, before) {
     const shown = this.shown?.path ?? "";
     if (before && (shown === before || shown.startsWith(`${before}/`))) {
-      this.shell.open(path ? path + shown.slice(before.length) : parentOf(before));
+      this.open(path ? path + shown.slice(before.length) : parentOf(before));
     }
     this.quota?.update();
   }
@@ -49,7 +54,7 @@ export class Actions {
    * Tools for the page of a dataset.
    * @param {HTMLElement} host
    * @param {{path: string, info: any}} dataset
-   * @returns {Tools} `update` is told what is looked at: slice, field, filter, sortby
+   * @returns {Tools} `update` is told the state of the view, as it stands in the URL
    */
   forDataset(host, dataset) {
     const { path, info } = dataset;
@@ -66,7 +71,7 @@ export class Actions {
     host.append(bar, panel);
     this.shown = dataset;
     return {
-      update: (part) => takeAway.update({ ...part, path, array }),
+      update: (state) => takeAway.update({ ...partOf(state), path, array }),
       destroy: () => this.left(dataset, bar, panel),
     };
   }
@@ -115,12 +120,18 @@ export class Actions {
 
   async expression(operand) {
     const made = await askExpression(this.calls, { operand });
-    if (made) this.shell.open(made);
+    if (made) this.open(made);
   }
 }
 
 function button(text, act, kind = "") {
   return el(kind ? `button.a-button.${kind}` : "button.a-button", { type: "button", onclick: act }, text);
+}
+
+/** What a view's state says of the part that is looked at. */
+function partOf({ slice, field, filter, sortby, order }) {
+  const reversed = sortby && order === "descending" ? "::-1" : undefined;
+  return { slice: slice ?? reversed, field, filter, sortby };
 }
 
 function parentOf(path) {

@@ -83,8 +83,14 @@ export class DatasetPage {
 
   note(state) {
     this.state = state;
-    this.tools?.update(part(state));
+    this.tellTools();
     this.shell.router.note({ view: this.kind, ...state });
+  }
+
+  /** Tell what is on screen, for those who take it away. */
+  tellTools() {
+    const { slice_: slice, ...rest } = this.view?.selection ?? {};
+    this.tools?.update({ slice, ...rest });
   }
 
   // What happens to it
@@ -136,7 +142,3 @@ export class DatasetPage {
   }
 }
 
-/** What of the dataset a state names, for those who take it away. */
-function part({ slice, field, filter, sortby }) {
-  return { slice, field, filter, sortby };
-}

@@ -6,6 +6,7 @@ import { el, stateChoice } from "./dom.js";
 import { Loader } from "./loader.js";
 
 /** @typedef {{path: string, info: any}} Dataset `info` is the answer of GET /api/info; the shell renews it */
+/** @typedef {{slice?: string, field?: string, filter?: string, sortby?: string}} Selection */
 /** @typedef {Record<string, string|undefined>} State what stands in the URL's query */
 
 const PARTS = [
@@ -28,6 +29,8 @@ export class ArrayView {
     this.api = api;
     /** @type {State} */
     this.state = {};
+    /** @type {import("../look.js").Look|null} */
+    this.look = null;
     this.controls = el("div.v-controls");
     this.body = el("div.v-body");
     this.element = el("div.v-view", {}, this.controls, this.body);
@@ -77,6 +80,16 @@ export class ArrayView {
   build() {}
 
   async refresh() {}
+
+  /** @returns {Selection} what is on screen, as GET /api/fetch takes it; empty if it is all of the array */
+  get selection() {
+    return { slice: this.sliceShown, field: this.drawn.name };
+  }
+
+  get sliceShown() {
+    const slice = this.look?.text();
+    return slice && /\d/.test(slice) ? slice : undefined;
+  }
 
   /** @returns {{name: string|undefined, dtype: import("../dtypes.js").Dtype}} the field that is drawn, or the array */
   get drawn() {

@@ -14,7 +14,7 @@ export class Figures {
     this.note = el("p.v-muted");
     this.list = el("dl.v-figures");
     this.chart = el("div.v-histogram");
-    const heading = el("h3", {}, "Statistics of what is shown");
+    const heading = el("p.v-heading", {}, "Statistics of what is shown");
     this.element = el(
       "section.v-panel",
       { "aria-label": "Statistics", hidden: true },

@@ -28,6 +28,11 @@ export class RecordsView extends ArrayView {
     this.buildGrid();
   }
 
+  /** @override */
+  get selection() {
+    return { filter: this.state.filter, sortby: this.state.sortby };
+  }
+
   get fields() {
     const chosen = this.state.columns?.split(",");
     const fields = this.dtype.fields.filter(({ name }) => chosen?.includes(encodeURIComponent(name)));

@@ -28,6 +28,7 @@ import * as text from "./text.js";
  * @typedef {object} View
  * @property {(state: Record<string, string|undefined>) => Promise<void>} show fills the host; what is in the URL's query
  * @property {() => Promise<void>} update the dataset has changed, and `dataset.info` is the new one
+ * @property {import("./arrayview.js").Selection} [selection] what is on screen, as GET /api/fetch takes it; files have none
  * @property {() => void} destroy
  */
 /**

@@ -66,9 +66,14 @@ export class TableView extends ArrayView {
     this.grid.layout();
   }
 
+  /** @override */
+  get selection() {
+    return { slice: this.sliceShown, field: this.field };
+  }
+
   /** @returns {string|undefined} the only field that is wanted */
   get field() {
-    return this.dtype.fields?.find(({ name }) => name === this.state.field)?.name;
+    return this.dtype?.fields?.find(({ name }) => name === this.state.field)?.name;
   }
 
   get columnWidth() {
@@ -81,7 +86,7 @@ export class TableView extends ArrayView {
       const id = newId("go");
       const input = el("input", { id, type: "number", min: 0, max: most - 1, placeholder: `0\u2013${most - 1}` });
       input.addEventListener("change", () => input.value !== "" && go(Number(input.value)));
-      return most > 1 ? el("span.v-field", {}, el("label", { for: id }, label), input) : null;
+      return most > 24 ? el("span.v-field", {}, el("label", { for: id }, label), input) : null;
     };
     return el(
       "div.v-controls",
