@@ -40,8 +40,8 @@ export class DatasetPage {
       this.dataset = { path, info: await this.shell.api.info(path, { signal: this.ended.signal }) };
       this.build();
     }
-    this.tools?.update(part(state));
     await this.choose(key);
+    this.tellTools();
   }
 
   build() {
@@ -89,8 +89,7 @@ export class DatasetPage {
 
   /** Tell what is on screen, for those who take it away. */
   tellTools() {
-    const { slice_: slice, ...rest } = this.view?.selection ?? {};
-    this.tools?.update({ slice, ...rest });
+    this.tools?.update({ ...this.view?.selection });
   }
 
   // What happens to it
