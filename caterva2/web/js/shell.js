@@ -116,8 +116,8 @@ export class Shell {
   /** Which page shows a path: that of folders, or that of datasets. */
   async kind(path) {
     const [name, ...names] = path.split("/");
-    // What looks like a file is one nearly always: it need not wait for a long list.
-    if (names.at(-1)?.includes(".")) return DatasetPage;
+    // What has the ending of an array is one: it need not wait for a long list.
+    if (/\.b2(nd|frame)$/.test(names.at(-1) ?? "")) return DatasetPage;
     try {
       await this.catalog.load(name);
     } catch {

@@ -40,8 +40,8 @@ export class DatasetPage {
       this.dataset = { path, info: await this.shell.api.info(path, { signal: this.ended.signal }) };
       this.build();
     }
-    this.tools?.update(part(state));
     await this.choose(key);
+    this.tellTools();
   }
 
   build() {
@@ -83,8 +83,13 @@ export class DatasetPage {
 
   note(state) {
     this.state = state;
-    this.tools?.update(part(state));
+    this.tellTools();
     this.shell.router.note({ view: this.kind, ...state });
+  }
+
+  /** Tell what is on screen, for those who take it away. */
+  tellTools() {
+    this.tools?.update({ ...this.view?.selection });
   }
 
   // What happens to it
@@ -136,7 +141,3 @@ export class DatasetPage {
   }
 }
 
-/** What of the dataset a state names, for those who take it away. */
-function part({ slice, field, filter, sortby }) {
-  return { slice, field, filter, sortby };
-}

@@ -63,7 +63,7 @@ export class UsersPage {
       {},
       el("th", { scope: "row" }, address, self ? " (you)" : ""),
       el("td", {}, superuser ? "superuser" : "user"),
-      el("td.buttons", {}, el("button.quiet", { type: "button", "aria-label": `Link for another password of ${address}`, onclick: () => void link() }, "Password link"), self ? null : el("button.quiet.danger", { type: "button", "aria-label": `Remove ${address}`, onclick: () => void this.remove(address) }, "Remove")),
+      el("td", {}, el("div.buttons", {}, el("button.quiet", { type: "button", "aria-label": `Link for another password of ${address}`, onclick: () => void link() }, "Password link"), self ? null : el("button.quiet.danger", { type: "button", "aria-label": `Remove ${address}`, onclick: () => void this.remove(address) }, "Remove"))),
     );
   }
 

@@ -132,6 +132,12 @@ export class TreeView {
     this.refresh();
   }
 
+  /** Open all folders that are beside one. */
+  toggleAll({ parent }) {
+    for (const each of parent?.children ?? []) if (each instanceof Folder) each.open = true;
+    this.refresh();
+  }
+
   // With the keyboard
 
   key(event) {
@@ -150,7 +156,7 @@ export class TreeView {
       ArrowLeft: () => (node instanceof Folder && node.open && !this.found ? this.toggle(node, false) : node.parent && this.markNode(node.parent)),
       Enter: () => this.follow(node),
       " ": () => this.follow(node),
-      "*": () => node.parent?.children.forEach((each) => this.toggle(each, true)),
+      "*": () => this.toggleAll(node),
     };
     if (moves[event.key]) moves[event.key]();
     else if (event.key.length === 1 && event.key !== "/") this.typeahead(event.key, at);
