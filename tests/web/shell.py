@@ -47,7 +47,8 @@ class Visit:
     def look(self, file: Path) -> None:
         """Take a screenshot, and check that everybody can use the page."""
         self.page.screenshot(path=file)
-        assert [] == self.violations()
+        found = self.violations()
+        assert [] == found, found
 
     def violations(self) -> list[str]:
         """What axe-core finds wrong; it is put in by the browser's debugger, past the page's policy."""

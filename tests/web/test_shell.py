@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
+from caterva2.client import Client
 from caterva2.example import write_array, write_example
 from tests.integration.chain.daemons import PASSWORD, Chain, add_users, running_chain
 from tests.web.pages import launch
 from tests.web.shell import Visit, visit
 
-ADMIN, USER = "admin@example.com", "somebody@example.com"
+ADMIN, BOSS, USER = "admin@example.com", "boss@example.com", "somebody@example.com"
 HOSTILE = "<img src=x onerror=alert(1)>.txt"
 
 
@@ -27,7 +28,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     write_example(directory / "foo")
     (directory / "foo" / HOSTILE).write_text("<script>alert(1)</script>")
     with running_chain(directory, secret="x" * 32, register=True) as running:
-        add_users(running, USER, superusers=[ADMIN])
+        add_users(running, USER, superusers=[ADMIN, BOSS])
         yield running
 
 
@@ -122,7 +123,12 @@ def test_a_superuser(client: Visit, tmp_path: Path) -> None:
     page.get_by_label("New password").fill(PASSWORD + "x")
     page.get_by_role("button", name="Change the password").click()
     expect(page.get_by_text("The password is changed")).to_be_visible()
+    page.get_by_label("What it is for").fill("notebook")
+    page.get_by_role("button", name="Make a token").click()
+    expect(page.locator("code.token")).to_contain_text("cat2_")
     client.look(tmp_path / "account.png")
+    page.get_by_role("button", name="Revoke notebook").click()
+    expect(page.get_by_text("The token notebook is revoked")).to_be_visible()
     page.get_by_role("link", name="Status").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Status")
     expect(page.get_by_role("table")).to_contain_text("foo")
@@ -157,6 +163,29 @@ def test_lost_and_found(browser: Any, chain: Chain) -> None:
         expect(page.locator(".live")).to_have_text("Live", timeout=15_000)
 
         assert [] == [text for text in client.problems if "ERR_" not in text]
+
+
+def test_another_password(client: Visit, chain: Chain, tmp_path: Path) -> None:
+    """The link that a superuser makes leads to a page that sets another password; a wrong one is refused in words."""
+    add_users(chain, "lost@example.com")
+    with Client(chain.subscriber.url, (BOSS, PASSWORD)) as boss:
+        link = boss.make_reset_link("lost@example.com")
+    page = client.go(link.removeprefix(f"{chain.subscriber.url}/"))
+    client.look(tmp_path / "reset.png")
+    page.get_by_label("New password").fill("another password")
+    page.get_by_role("button", name="Set").click()
+    page.get_by_label("E-mail address").fill("lost@example.com")
+    page.get_by_label("Password").fill("another password")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("link", name="lost@example.com")).to_be_visible()
+    page.get_by_role("button", name="Log out").click()
+    page = client.go("reset-password#nothing")
+    page.get_by_label("New password").fill("another password")
+    page.get_by_role("button", name="Set").click()
+    expect(page.get_by_role("alert")).to_contain_text("does not hold any more")
+    client.problems = [text for text in client.problems if "400" not in text]
+    client.go("forgot-password")
+    client.look(tmp_path / "forgot.png")
 
 
 def test_a_day(client: Visit, chain: Chain, tmp_path: Path) -> None:

@@ -175,24 +175,6 @@ export class Api {
     return this.get("api/status", options);
   }
 
-  quota(options) {
-    return this.get("api/quota", options);
-  }
-
-  // Writing
-
-  move(src, dst) {
-    return this.post("api/move/", { json: { src, dst } });
-  }
-
-  copy(src, dst) {
-    return this.post("api/copy/", { json: { src, dst } });
-  }
-
-  remove(path, options) {
-    return this.post(`api/remove/${encodedPath(path)}`, options);
-  }
-
   // Addresses
 
   /** @param {string} path of a file @returns {string} */

@@ -30,7 +30,7 @@ export class AccountPage {
     this.host.replaceChildren(
       el("section.page", {}, el("h1", {}, "Account"), el("p.lead", {}, user.email, user.superuser ? " (superuser)" : "")),
       el("section.page", { "aria-labelledby": "password" }, el("h2", { id: "password" }, "Password"), form([old.element, fresh.element], { action: "Change the password", submit: change, done: "The password is changed; all other sessions have ended." })),
-      el("section.page", { "aria-labelledby": "tokens" }, el("h2", { id: "tokens" }, "Access tokens"), el("p", {}, "For scripts and notebooks, which should not know your password."), el("div.wide", { tabindex: "0", role: "region", "aria-label": "Access tokens" }, this.table), form([el("div.beside-each-other", {}, name.element, days.element)], { action: "Make a token", submit: add }), this.fresh),
+      el("section.page", { "aria-labelledby": "tokens" }, el("h2", { id: "tokens" }, "Access tokens"), el("p", {}, "For scripts and notebooks, which should not know your password."), el("div.wide", { tabindex: "0", role: "region", "aria-label": "List of access tokens" }, this.table), form([el("div.beside-each-other", {}, name.element, days.element)], { action: "Make a token", submit: add }), this.fresh),
     );
     await this.list();
   }
