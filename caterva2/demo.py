@@ -131,7 +131,7 @@ def _suggest(broker: str, subscriber: str, root: Path) -> None:
         _say(f"  mosquitto_sub -p {port} -v -t 'caterva2/#'        (the bus; Debian: apt install mosquitto-clients)")
     _say(f"  echo hello > {root}/hello.txt        (then list foo again)")
     _say(f"  curl {subscriber}/api/info/foo/ds-1d.b2nd")
-    _say("\nor in Python:\n")
+    _say(f"\nor in a browser:\n\n  {subscriber}/view/foo/{_DATASET}\n\nor in Python:\n")
     _say("  >>> import caterva2")
     _say(f"  >>> caterva2.Root('foo', urlbase='{subscriber}')['ds-1d.b2nd'][10:20]")
 

@@ -10,12 +10,14 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from playwright.sync_api import expect, sync_playwright
 
 from caterva2.example import write_example
 from tests.support.conf import write_conf
 from tests.support.processes import Process, run, run_daemon
 from tests.support.programs import command, free_port, python, require_program
 from tests.support.waiting import wait_until
+from tests.web.pages import launch
 
 CONF = Path(__file__).parents[2] / "deploy/nginx/caterva2.conf"
 ODD_NAME = "a b/100% #1 ü+?.txt"
@@ -158,6 +160,30 @@ def test_command_line(proxy: Proxy) -> None:
     done = run([*command("cat2cli"), "show", "foo/dir1/ds-2d.b2nd[0, 4:8]"], cwd=proxy.directory, env=proxy.env)
 
     assert (0, "[4 5 6 7]\n") == (done.returncode, done.stdout), done.stderr
+
+
+def test_web_client_in_a_browser(proxy: Proxy) -> None:
+    """The web client works below the path, deep links and the login included."""
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        page = browser.new_context(ignore_https_errors=True).new_page()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{proxy.prefixed}/register?next=view/foo/dir1/ds-2d.b2nd")
+        page.get_by_label("E-mail address").fill("browser@example.com")
+        page.get_by_label("Password").fill("foobar11")
+        page.get_by_role("button", name="Register").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("ds-2d.b2nd")
+        expect(page.get_by_role("button", name="Log out")).to_be_visible()
+        page.reload()
+        expect(page.get_by_role("heading", level=1)).to_have_text("ds-2d.b2nd")
+        expect(page.get_by_role("main")).to_contain_text("99.5")  # the mean of 0 to 199
+        page.get_by_role("button", name="Log out").click()
+        expect(page.get_by_role("link", name="Log in").first).to_be_visible()
+        browser.close()
+
+    assert f"{proxy.prefixed}/view/foo/dir1/ds-2d.b2nd" in asked
+    assert [] == [url for url in asked if not url.startswith((f"{proxy.prefixed}/", "blob:", "data:"))]
 
 
 def test_conditions_and_ranges(proxy: Proxy) -> None:

@@ -44,11 +44,14 @@ class Visit:
         self.page.wait_for_selector("body[data-shown]", timeout=15_000)
         wait_until(lambda: not self.page.locator("[aria-busy], .v-waiting").count(), "the page to have loaded")
 
-    def look(self, file: Path) -> None:
-        """Take a screenshot, and check that everybody can use the page."""
-        self.page.screenshot(path=file)
-        found = self.violations()
-        assert [] == found, found
+    def look(self, file: Path, *, both: bool = False) -> None:
+        """Take a screenshot, and check that everybody can use the page; with `both`, in dark colours too."""
+        for theme in ("light", "dark") if both else (None,):
+            if theme is not None:
+                self.page.emulate_media(color_scheme=theme)
+            self.page.screenshot(path=file if theme is None else file.with_stem(f"{file.stem}-{theme}"))
+            found = self.violations()
+            assert [] == found, found
 
     def violations(self) -> list[str]:
         """What axe-core finds wrong; it is put in by the browser's debugger, past the page's policy."""

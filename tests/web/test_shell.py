@@ -114,7 +114,7 @@ def test_a_superuser(client: Visit, tmp_path: Path) -> None:
     page.get_by_label("E-mail address").fill("new@example.com")
     page.get_by_role("button", name="Add").click()
     expect(page.get_by_text("User added")).to_be_visible()
-    client.look(tmp_path / "users.png")
+    client.look(tmp_path / "users.png", both=True)
     page.get_by_role("button", name="Remove new@example.com").click()
     page.get_by_role("dialog").get_by_role("button", name="Remove").click()
     expect(page.get_by_text("User deleted")).to_be_visible()
@@ -126,13 +126,13 @@ def test_a_superuser(client: Visit, tmp_path: Path) -> None:
     page.get_by_label("What it is for").fill("notebook")
     page.get_by_role("button", name="Make a token").click()
     expect(page.locator("code.token")).to_contain_text("cat2_")
-    client.look(tmp_path / "account.png")
+    client.look(tmp_path / "account.png", both=True)
     page.get_by_role("button", name="Revoke notebook").click()
     expect(page.get_by_text("The token notebook is revoked")).to_be_visible()
     page.get_by_role("link", name="Status").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Status")
     expect(page.get_by_role("table")).to_contain_text("foo")
-    client.look(tmp_path / "status.png")
+    client.look(tmp_path / "status.png", both=True)
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")])
@@ -171,7 +171,7 @@ def test_another_password(client: Visit, chain: Chain, tmp_path: Path) -> None:
     with Client(chain.subscriber.url, (BOSS, PASSWORD)) as boss:
         link = boss.make_reset_link("lost@example.com")
     page = client.go(link.removeprefix(f"{chain.subscriber.url}/"))
-    client.look(tmp_path / "reset.png")
+    client.look(tmp_path / "reset.png", both=True)
     page.get_by_label("New password").fill("another password")
     page.get_by_role("button", name="Set").click()
     page.get_by_label("E-mail address").fill("lost@example.com")
@@ -185,7 +185,7 @@ def test_another_password(client: Visit, chain: Chain, tmp_path: Path) -> None:
     expect(page.get_by_role("alert")).to_contain_text("does not hold any more")
     client.problems = [text for text in client.problems if "400" not in text]
     client.go("forgot-password")
-    client.look(tmp_path / "forgot.png")
+    client.look(tmp_path / "forgot.png", both=True)
 
 
 def test_a_day(client: Visit, chain: Chain, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_day(client: Visit, chain: Chain, tmp_path: Path) -> None:
     client.shown()
     statistics = page.get_by_role("main")
     expect(statistics).to_contain_text("299.5")
-    client.look(tmp_path / "plot.png")
+    client.look(tmp_path / "plot.png", both=True)
     write_array(grid, np.full((20, 30), 7.25), (10, 10), (5, 5))
     expect(page.locator(".told")).to_contain_text("updated")
     expect(statistics).to_contain_text("7.25")
@@ -225,7 +225,7 @@ def test_a_day(client: Visit, chain: Chain, tmp_path: Path) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("product.b2nd")
     client.shown()
     expect(page.get_by_role("main")).to_contain_text("a * b")
-    client.look(tmp_path / "expression.png")
+    client.look(tmp_path / "expression.png", both=True)
     page.get_by_role("button", name="Take away").click()
     with page.expect_download() as download:
         page.get_by_role("link", name="NumPy").click()

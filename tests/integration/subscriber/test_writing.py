@@ -271,6 +271,23 @@ def test_many_uploads_at_once_lose_nothing(chain: Chain, client: Client) -> None
         assert all(pool.map(lambda i: i == client.fetch(f"@shared/{i % 5}/{i}.b2nd", 0), range(1000)))
 
 
+# Who is refused before the body was read loses the connection; httpcore leaves its socket to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_two_users_race_for_a_name(chain: Chain, client: Client) -> None:
+    """Of two who both want to be the first one is, and the other is told; what is there is one of the two, whole."""
+    with ThreadPoolExecutor(8) as pool:
+        for i in range(10):
+            sent = [
+                pool.submit(send, chain, f"@shared/race{i}.b2nd", cframe(np.full(5000, n)), user, if_none_match="*")
+                for n, user in enumerate([ANN, BOB] * 4)
+            ]
+            codes = [each.result().status_code for each in sent]
+            values = set(client.fetch(f"@shared/race{i}.b2nd").tolist())
+
+            assert [200, *[412] * 7] == sorted(codes)
+            assert {codes.index(200)} == values
+
+
 def test_a_quota_is_told_with_its_figures(chain: Chain, client: Client) -> None:
     """More than a user may have is a 413 with the figures, while it is sent, and nothing of it remains."""
     client.upload(os.urandom(3 << 20), "@personal/x")
