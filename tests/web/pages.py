@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
-from playwright.sync_api import Browser, Page, Playwright, Route
+from playwright.sync_api import Browser, Page, Playwright, Route, expect
 
 from tests.support.programs import require_program
 from tests.support.waiting import wait_until
@@ -23,7 +23,8 @@ POLICY = (
 
 
 def launch(playwright: Playwright) -> Browser:
-    """Start Debian's chromium."""
+    """Start Debian's chromium; what is expected of its pages may take longer on a busy machine."""
+    expect.set_options(timeout=20_000)
     return playwright.chromium.launch(
         executable_path=require_program("chromium"),
         args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
