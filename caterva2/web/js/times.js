@@ -11,3 +11,8 @@ export function when(time) {
   if (Number.isNaN(date.getTime())) return el("span", {}, "unknown");
   return el("time", { datetime: date.toISOString(), title: LONG.format(date) }, SHORT.format(date));
 }
+
+/** @param {number} seconds before now @returns {string} */
+export function timeAgo(seconds) {
+  return SHORT.format(new Date(Date.now() - 1000 * seconds));
+}
