@@ -134,6 +134,10 @@ def _accounts(settings: SubscriberSettings, directory: Path) -> Iterator[Account
     with UserStore(directory / FILE) as store, Passwords() as passwords:
         if not store.count():
             logger.info("there are no users yet: add the first one with: cat2sub adduser --superuser EMAIL")
+            if not settings.register:
+                logger.info(
+                    "nobody can register in the web client: set register = true in [subscriber] to let all do so"
+                )
         yield Accounts(store, Sessions(settings.secret, store), passwords, Attempts(), settings.maxusers)
 
 

@@ -11,15 +11,12 @@ from urllib.parse import quote, urlsplit
 
 from playwright.sync_api import Browser, Page, Playwright, Route, expect
 
+from caterva2.subscriber.routes.pages import POLICY
 from tests.support.programs import require_program
 from tests.support.waiting import wait_until
 
 _WEB = Path(__file__).parents[2] / "caterva2" / "web"
 _HARNESS = Path(__file__).parent / "harness"
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
-    "font-src 'self'; frame-src blob:; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
-)
 
 
 def launch(playwright: Playwright) -> Browser:
@@ -31,12 +28,13 @@ def launch(playwright: Playwright) -> Browser:
     )
 
 
-class ViewPage:
-    """A page that shows views of a subscriber's datasets.
+class WatchedPage:
+    """A page of which everything is noted that goes wrong in it.
 
     Attributes:
         page: Playwright's page.
-        problems: console errors, policy violations and uncaught errors so far.
+        url: the subscriber's address.
+        problems: console errors, policy violations, uncaught errors and requests to others, so far.
     """
 
     def __init__(self, page: Page, url: str) -> None:
@@ -46,6 +44,21 @@ class ViewPage:
         page.on("console", lambda message: self._note(message.type, message.text))
         page.on("pageerror", lambda error: self.problems.append(f"uncaught: {error}"))
         page.on("request", lambda request: self._check(request.url))
+
+    def _note(self, kind: str, text: str) -> None:
+        if kind in {"error", "warning"}:
+            self.problems.append(f"{kind}: {text}")
+
+    def _check(self, url: str) -> None:
+        if not url.startswith((self.url, "blob:", "data:", "chrome")):
+            self.problems.append(f"a request to {url}")
+
+
+class ViewPage(WatchedPage):
+    """A page that shows views of a subscriber's datasets."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        super().__init__(page, url)
         page.route(f"{url}/**", self._answer)
 
     def show(self, path: str, view: str = "", **state: str) -> Page:
@@ -70,10 +83,6 @@ class ViewPage:
         """The text of the first element."""
         return self.page.locator(selector).first.inner_text()
 
-    def _note(self, kind: str, text: str) -> None:
-        if kind in {"error", "warning"}:
-            self.problems.append(f"{kind}: {text}")
-
     def _answer(self, route: Route) -> None:
         path = urlsplit(route.request.url).path
         if path.startswith("/api/"):
@@ -89,20 +98,22 @@ class ViewPage:
         else:
             route.fulfill(body="<!doctype html><title>empty</title>", headers={"Content-Type": "text/html"})
 
-    def _check(self, url: str) -> None:
-        if not url.startswith((self.url, "blob:", "data:", "chrome")):
-            self.problems.append(f"a request to {url}")
+
+@contextmanager
+def fresh_page(browser: Browser, *, width: int = 1280, theme: Literal["light", "dark"] = "light") -> Iterator[Page]:
+    """Give a page of its own context."""
+    height = 844 if width < 500 else 900
+    context: Any = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
+    try:
+        yield context.new_page()
+    finally:
+        context.close()
 
 
 @contextmanager
 def open_page(
     browser: Browser, url: str, *, width: int = 1280, theme: Literal["light", "dark"] = "light"
 ) -> Iterator[ViewPage]:
-    """Give a page of its own context."""
-    context: Any = browser.new_context(
-        viewport={"width": width, "height": 844 if width < 500 else 900}, color_scheme=theme
-    )
-    try:
-        yield ViewPage(context.new_page(), url)
-    finally:
-        context.close()
+    """Give a page for views, of its own context."""
+    with fresh_page(browser, width=width, theme=theme) as page:
+        yield ViewPage(page, url)

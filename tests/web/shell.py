@@ -6,32 +6,20 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import axe_playwright_python
 from playwright.sync_api import Browser, Page
 
 from tests.support.waiting import wait_until
+from tests.web.pages import WatchedPage, fresh_page
 
 _AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
 _TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
-class Visit:
-    """A page of the client.
-
-    Attributes:
-        page: Playwright's page.
-        problems: console errors, policy violations, uncaught errors and requests to others, so far.
-    """
-
-    def __init__(self, page: Page, url: str) -> None:
-        self.page = page
-        self.url = url
-        self.problems: list[str] = []
-        page.on("console", lambda message: self._note(message.type, message.text))
-        page.on("pageerror", lambda error: self.problems.append(f"uncaught: {error}"))
-        page.on("request", lambda request: self._check(request.url))
+class Visit(WatchedPage):
+    """A page of the client."""
 
     def go(self, path: str) -> Page:
         """Open an address, and wait until its page is shown."""
@@ -64,23 +52,11 @@ class Visit:
             for one in found["violations"]
         ]
 
-    def _note(self, kind: str, text: str) -> None:
-        if kind in {"error", "warning"}:
-            self.problems.append(f"{kind}: {text}")
-
-    def _check(self, url: str) -> None:
-        if not url.startswith((self.url, "blob:", "data:", "chrome")):
-            self.problems.append(f"a request to {url}")
-
 
 @contextmanager
 def visit(
     browser: Browser, url: str, *, width: int = 1280, theme: Literal["light", "dark"] = "light"
 ) -> Iterator[Visit]:
     """Give a page of its own context."""
-    height = 844 if width < 500 else 900
-    context: Any = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
-    try:
-        yield Visit(context.new_page(), url)
-    finally:
-        context.close()
+    with fresh_page(browser, width=width, theme=theme) as page:
+        yield Visit(page, url)

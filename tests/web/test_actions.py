@@ -18,9 +18,10 @@ from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 from caterva2.cli.target import Target
 from caterva2.client import Client, get_auth_cookie
 from caterva2.example import write_example
+from caterva2.subscriber.routes.pages import POLICY
 from tests.integration.chain.daemons import PASSWORD, ROOT, Chain, add_users, running_chain
 from tests.support.waiting import wait_until
-from tests.web.pages import POLICY, ViewPage, launch, open_page
+from tests.web.pages import ViewPage, launch, open_page
 
 ANN = "ann@example.com"
 HARNESS = Path(__file__).parent / "harness"

@@ -2,48 +2,29 @@
 
 import { statisticsOf, ticks } from "../statistics.js";
 import { formatShort } from "../values.js";
-import { el, onResize, svg } from "./dom.js";
-import { listenForDrags, listenForKeys } from "./gestures.js";
+import { svg } from "./dom.js";
+import { listenForDrags } from "./gestures.js";
+import { HINT, LEAST_DRAG, Plot } from "./plot.js";
 
 const LEFT = 68;
 const RIGHT = 14;
 const TOP = 12;
 const BOTTOM = 28;
-const LEAST_DRAG = 6;
-const HINT = "Drag to zoom in, double-click for all. Arrow keys move the cursor, + and \u2212 zoom, 0 shows all.";
 
 /**
- * @typedef {object} Options
- * @property {string} label
- * @property {(look: import("../look.js").Look) => void} onlook
- * @property {(i: number) => string} describe the i-th value that was read
- * @property {() => void} onsize
+ * @typedef {import("./plot.js").Options & {describe: (i: number) => string}} Options `describe` tells the i-th value that
+ *   was read
  */
 
-export class Chart {
+export class Chart extends Plot {
   /** @param {Options} options */
-  constructor({ label, onlook, describe, onsize }) {
-    this.onlook = onlook;
-    this.describe = describe;
+  constructor(options) {
+    const drawing = svg("svg", { "aria-hidden": "true" });
+    super(options, { name: "div.v-plot.v-chart", role: "zoomable plot", inside: [drawing] });
+    this.drawing = drawing;
+    this.describe = options.describe;
     this.cursor = 0;
-    this.drawing = svg("svg", { "aria-hidden": "true" });
-    this.plot = el(
-      "div.v-plot.v-chart",
-      { tabindex: 0, role: "application", "aria-roledescription": "zoomable plot", "aria-label": label },
-      this.drawing,
-    );
-    this.readout = el("output.v-readout", { "aria-live": "off" }, HINT);
-    this.element = el("div.v-raster", {}, this.plot, this.readout);
     this.listen();
-    this.stopResizing = onResize(this.element, () => {
-      if (!this.look || this.element.clientWidth === this.width) return;
-      this.place(this.look);
-      onsize();
-    });
-  }
-
-  destroy() {
-    this.stopResizing();
   }
 
   /** @param {import("../look.js").Look} look */
@@ -199,17 +180,14 @@ export class Chart {
   }
 
   pan(share) {
-    const { start, stop } = this.region;
-    const by = Math.sign(share) * Math.max(1, Math.round(Math.abs(share) * (stop - start)));
-    this.go(this.look.withRegion(this.look.axes[0], { start: start + by, stop: stop + by }));
+    this.go(this.moved(this.look, this.look.axes[0], share));
   }
 
   go(look) {
     if (look.text() === this.look.text()) return;
     this.pointed = false;
     this.readout.textContent = HINT;
-    this.place(look);
-    this.onlook(look);
+    super.go(look);
   }
 
   indexAt(x) {
@@ -237,8 +215,6 @@ export class Chart {
       },
       ended: () => this.band?.setAttribute("width", "0"),
     });
-    listenForKeys(this.plot, (key, shift) => this.key(key, shift));
-    this.plot.addEventListener("dblclick", () => this.go(this.look.whole()));
   }
 
   zoomTo(left, right) {
@@ -252,10 +228,7 @@ export class Chart {
     else if (right) {
       this.readout.setAttribute("aria-live", "polite");
       this.point(this.cursor + right);
-    } else if (key === "+" || key === "=") this.zoom(0.5);
-    else if (key === "-") this.zoom(2);
-    else if (key === "0" || key === "Home") this.go(this.look.whole());
-    else return false;
+    } else return this.zoomKey(key);
     return true;
   }
 }

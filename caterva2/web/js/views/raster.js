@@ -2,56 +2,34 @@
 
 import { ticks } from "../statistics.js";
 import { formatShort } from "../values.js";
-import { el, onResize, svg } from "./dom.js";
-import { listenForDrags, listenForKeys } from "./gestures.js";
+import { el, svg } from "./dom.js";
+import { listenForDrags } from "./gestures.js";
+import { LEAST_DRAG, Plot } from "./plot.js";
 
 const BOTTOM = 24;
 const TOP = 8;
 const RIGHT = 8;
-const LEAST_DRAG = 6;
-const HINT = "Drag to zoom in, double-click for all. Arrow keys move the cursor, + and \u2212 zoom, 0 shows all.";
 
 /**
- * @typedef {object} Options
- * @property {string} label what is seen, for screen readers
- * @property {(look: import("../look.js").Look) => void} onlook zoomed or moved
- * @property {(row: number, column: number) => string} describe the value of a sample
- * @property {() => void} onsize there are other pixels to fill
- * @property {HTMLElement} [side] what stands beside the picture
+ * @typedef {import("./plot.js").Options & {describe: (row: number, column: number) => string, side?: HTMLElement}} Options
+ *   `describe` tells the value of a sample, `side` stands beside the picture
  */
 
-export class Raster {
+export class Raster extends Plot {
   /** @param {Options} options */
-  constructor({ label, onlook, describe, onsize, side }) {
-    this.side = side;
-    this.onlook = onlook;
-    this.describe = describe;
-    /** @type {import("../look.js").Look|null} */
-    this.look = null;
+  constructor(options) {
+    const canvas = el("canvas.v-pixels", { width: 1, height: 1 });
+    const frame = el("div.v-window", {}, canvas);
+    const marks = svg("svg.v-marks", { "aria-hidden": "true" });
+    const around = (plot) => el("div.v-picture", {}, plot, options.side ?? null);
+    super(options, { name: "div.v-plot", role: "zoomable picture", inside: [frame, marks], around });
+    this.side = options.side;
+    [this.canvas, this.window, this.marks] = [canvas, frame, marks];
+    this.describe = options.describe;
     /** @type {import("./plane.js").Plane|null} */
     this.plane = null;
     this.cursor = { row: 0, column: 0 };
-    this.canvas = el("canvas.v-pixels", { width: 1, height: 1 });
-    this.window = el("div.v-window", {}, this.canvas);
-    this.marks = svg("svg.v-marks", { "aria-hidden": "true" });
-    this.plot = el(
-      "div.v-plot",
-      { tabindex: 0, role: "application", "aria-roledescription": "zoomable picture", "aria-label": label },
-      this.window,
-      this.marks,
-    );
-    this.readout = el("output.v-readout", { "aria-live": "off" }, HINT);
-    this.element = el("div.v-raster", {}, el("div.v-picture", {}, this.plot, side ?? null), this.readout);
     this.listen();
-    this.stopResizing = onResize(this.element, () => {
-      if (!this.look || this.element.clientWidth === this.width) return;
-      this.place(this.look);
-      onsize();
-    });
-  }
-
-  destroy() {
-    this.stopResizing();
   }
 
   /** Lay out for a look; what was read before is stretched until the new values come. @param {import("../look.js").Look} look */
@@ -185,20 +163,8 @@ export class Raster {
 
   /** Move by a share of what is seen. @param {number} down @param {number} right */
   pan(down, right) {
-    let look = this.look;
-    [down, right].forEach((share, i) => {
-      const axis = this.look.axes[i];
-      const { start, stop } = this.look.regions[axis];
-      const by = Math.sign(share) * Math.max(1, Math.round(Math.abs(share) * (stop - start)));
-      look = look.withRegion(axis, { start: start + (share && by), stop: stop + (share && by) });
-    });
-    this.go(look);
-  }
-
-  go(look) {
-    if (look.text() === this.look.text()) return;
-    this.place(look);
-    this.onlook(look);
+    const [rows, columns] = this.look.axes;
+    this.go(this.moved(this.moved(this.look, rows, down), columns, right));
   }
 
   listen() {
@@ -221,8 +187,6 @@ export class Raster {
       },
       ended: () => setBox(this.band, 0, 0, 0, 0),
     });
-    listenForKeys(plot, (key, shift) => this.key(key, shift));
-    plot.addEventListener("dblclick", () => this.go(this.look.whole()));
     plot.addEventListener(
       "wheel",
       (event) => {
@@ -272,10 +236,7 @@ export class Raster {
     else if (down || right) {
       this.readout.setAttribute("aria-live", "polite");
       this.point({ row: this.cursor.row + down, column: this.cursor.column + right });
-    } else if (key === "+" || key === "=") this.zoom(0.5);
-    else if (key === "-") this.zoom(2);
-    else if (key === "0" || key === "Home") this.go(this.look.whole());
-    else return false;
+    } else return this.zoomKey(key);
     return true;
   }
 }
